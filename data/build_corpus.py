@@ -106,12 +106,13 @@ class Frame:
 
 @dataclass
 class Paradigm:
-    """A named contrast: what it is about, its phenomenon, its frames."""
+    """A named contrast: what it is about, its phenomenon, its frames, which sides are used."""
 
     name: str
     phenomenon: str
     about: str
     frames: list
+    acceptable_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,8 @@ def read_paradigms(folder=HERE / "paradigms"):
                 raise ParadigmError(f"{where}: no paradigm stands above this line: {line!r}")
             elif keyword == "about":
                 paradigms[-1].about = rest.strip()
+            elif line == "acceptable only":
+                paradigms[-1].acceptable_only = True
             else:
                 if line in seen_templates:
                     raise ParadigmError(f"{where}: this frame stands twice: {line!r}")
@@ -340,28 +343,35 @@ def build_in_domain(paradigms, lexicon, contexts):
     """
     trained = {p.name: [f for f in p.frames if not f.held_out] for p in paradigms}
     held_out = {p.name: [f for f in p.frames if f.held_out] for p in paradigms}
-    train = build_part(trained, TRAIN_ROWS, lexicon, contexts, False, set(), set())
+    train = build_part(paradigms, trained, TRAIN_ROWS, lexicon, contexts, False, set(), set())
     taken = {" ".join(normalise(sentence.text)) for sentence in train}
     forbidden = set().union(*(neighbours(sentence.text) for sentence in train))
     contrasted = {sentence.frame for sentence in train if not sentence.label}
+    contrasted |= {f.where for p in paradigms if p.acceptable_only for f in p.frames}
     trained = {name: [f for f in frames if f.where in contrasted] for name, frames in trained.items()}
     new_frame_rows = round(NEW_FRAME_ROWS * DEV_ROWS)
-    dev = build_part(held_out, new_frame_rows, lexicon, contexts, True, taken, forbidden)
-    dev += build_part(trained, DEV_ROWS - new_frame_rows, lexicon, contexts, True, taken, forbidden)
+    dev = build_part(paradigms, held_out, new_frame_rows, lexicon, contexts, True, taken, forbidden)
+    known_frame_rows = DEV_ROWS - new_frame_rows
+    dev += build_part(paradigms, trained, known_frame_rows, lexicon, contexts, True, taken, forbidden)
     return train, sorted(dev, key=lambda s: draw(2**60, "order", s.text))
 
 
-def build_part(frames, rows, lexicon, contexts, held_out, taken, forbidden):
+def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forbidden):
     """`rows` sentences from the `frames` of each paradigm (a dict), in random order."""
-    weights = {name: len(members) for name, members in frames.items()}
-    pairs = share_out(round(UNACCEPTABLE_SHARE * rows), weights)
-    singles = share_out(rows - 2 * sum(pairs.values()), weights)
+    pairs, singles = quotas(paradigms, frames, rows)
     sentences, owed_pairs, owed_singles = [], 0, 0
-    for name, members in frames.items():  # what one paradigm cannot give, the next one does
-        made, owed_pairs, owed_singles = yield_paradigm(
-            name, members, pairs[name] + owed_pairs, singles[name] + owed_singles,
-            lexicon, contexts, held_out, taken, forbidden,
-        )
+    for paradigm in paradigms:  # what one paradigm cannot give, the next one does
+        name = paradigm.name
+        if paradigm.acceptable_only:
+            made, _, owed_singles = yield_paradigm(
+                name, frames[name], 0, singles[name] + owed_singles,
+                lexicon, contexts, held_out, taken, forbidden,
+            )
+        else:
+            made, owed_pairs, owed_singles = yield_paradigm(
+                name, frames[name], pairs[name] + owed_pairs, singles[name] + owed_singles,
+                lexicon, contexts, held_out, taken, forbidden,
+            )
         sentences += made
     if owed_pairs or owed_singles:
         raise ParadigmError(
@@ -369,6 +379,24 @@ def build_part(frames, rows, lexicon, contexts, held_out, taken, forbidden):
             "add frames, slots or choices to the paradigms"
         )
     return sorted(sentences, key=lambda s: draw(2**60, "order", s.text))
+
+
+def quotas(paradigms, frames, rows):
+    """How many pairs and how many single acceptable sentences each paradigm gives.
+
+    Each phenomenon has the same share of acceptable sentences, so that the phenomenon does
+    not tell the label.
+    """
+    weights = {p.name: 0 if p.acceptable_only else len(frames[p.name]) for p in paradigms}
+    pairs = share_out(round(UNACCEPTABLE_SHARE * rows), weights)
+    of_phenomenon = Counter()
+    for paradigm in paradigms:
+        of_phenomenon[paradigm.phenomenon] += pairs[paradigm.name]
+    singles = {}
+    for phenomenon, number in share_out(rows - 2 * sum(pairs.values()), of_phenomenon).items():
+        members = {p.name: len(frames[p.name]) for p in paradigms if p.phenomenon == phenomenon}
+        singles |= share_out(number, members) if number else dict.fromkeys(members, 0)
+    return pairs, singles
 
 
 def share_out(total, weights):

@@ -268,8 +268,9 @@ def folder_corpus(folder):
 
 
 def own_corpus(folder):
-    """A table of a reader's own, with sentences beyond 64 and beyond 512 tokens in each part."""
-    rows = [(f"Dish {number} was {'good' if label else 'bad'}" + " and so on" * (0, 30, 200)[number % 3] + ".", label)
+    """A table of a reader's own, with some sentences of more than 64 tokens and two of more than 512."""
+    extra = {number: " and so on" * (200 if number == 50 else 30) for number in range(0, 100, 5)}
+    rows = [(f"Dish {number} was {'good' if label else 'bad'}{extra.get(number, '')}.", label)
             for number in range(100) for label in (0, 1)]
     pd.DataFrame(rows, columns=["sentence", "label"]).to_csv(folder / "reviews.tsv", sep="\t", index=False)
     return "reviews.tsv", {"train": 160, "dev": 20, "test": 20}
@@ -293,7 +294,8 @@ def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
     assert all(part in card for part in (f"{epochs} epochs", "16 sentences a step", "seed 7", "MiniLM"))
     counts = next(text for text in texts if "<table" in text and "mean words" in text)
     assert [int(count) for count in re.findall(r"<th>(?:train|dev|test)</th>\s*<td>(\d+)</td>", counts)] == list(sizes.values())
-    assert not any(output.get("name") == "stderr" for cell in run.cells if cell.cell_type == "code" for output in cell.outputs)
+    assert [output.text for cell in run.cells if cell.cell_type == "code" for output in cell.outputs
+            if output.get("name") == "stderr"] == []
     assert (place / "out/model/model.safetensors").exists() and (place / "out/model/tokenizer.json").exists()
     assert {path.name for path in (place / "out/pictures").iterdir()} == {"training_log.png", "sample_predictions.png"}
     assert {path.name for path in place.iterdir()} <= {NOTEBOOK.name, corpus, "out"}
