@@ -12,8 +12,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
-SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "PRECISION", "SEED",
-            "MODEL_FOLDER", "PICTURES_FOLDER")
+SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "DROPOUT", "PRECISION",
+            "SEED", "MODEL_FOLDER", "PICTURES_FOLDER")
 _saved_environment = {}
 _written = None
 
