@@ -54,7 +54,7 @@ def test_settings_ignore_empty_and_foreign_variables(definitions):
 
 @pytest.mark.parametrize("variable, text, value", [
     ("CORPUS", "reviews.tsv", "reviews.tsv"), ("ENCODER", "minilm", "minilm"), ("EPOCHS", "2", 2),
-    ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25),
+    ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25), ("DROPOUT", "0.1", 0.1),
     ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
     ("PICTURES_FOLDER", "pictures", "pictures"),
 ])
@@ -72,6 +72,7 @@ def test_every_setting_is_covered_by_the_test_above(definitions):
 @pytest.mark.parametrize("variable, text, remedy", [
     ("EPOCHS", "0", "int"), ("EPOCHS", "1.5", "int"), ("EPOCHS", "many", "int"), ("BATCH_SIZE", "0", "int"),
     ("LEARNING_RATE", "-1", "float"), ("LEARNING_RATE", "nan", "float"), ("WARMUP_SHARE", "1", "float"),
+    ("DROPOUT", "1", "float"),
     ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"),
 ])
 def test_a_bad_setting_is_refused_with_what_is_allowed(definitions, variable, text, remedy):
