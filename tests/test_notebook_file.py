@@ -30,7 +30,7 @@ IGNORED = {
     'answers = pd.DataFrame({"label": test_labels, "verdict": test_probabilities > 0.5})': ROUNDING,
     'for name, kept in {"as trained": slice(None), "no [CLS]": slice(1, None), "no [SEP]": slice(None, -1)}.items():': ROUNDING,
     'mistakes = results.query("label != predicted")': ROUNDING,
-    'judge("The cat that chased the dogs was hungry.", "The cat that chased the dogs were hungry.",': ROUNDING,
+    'judge("The plumber explained the problem to us.", "The plumber explained us the problem.",': ROUNDING,
     'classifier = transformers.pipeline("text-classification", model=settings.model_folder)': ROUNDING,
 }
 
