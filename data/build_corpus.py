@@ -362,21 +362,18 @@ def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forb
     sentences, owed_pairs, owed_singles = [], 0, 0
     for paradigm in paradigms:  # what one paradigm cannot give, the next one does
         name = paradigm.name
-        if paradigm.acceptable_only:
-            made, _, owed_singles = yield_paradigm(
-                name, frames[name], 0, singles[name] + owed_singles,
-                lexicon, contexts, held_out, taken, forbidden,
-            )
-        else:
-            made, owed_pairs, owed_singles = yield_paradigm(
-                name, frames[name], pairs[name] + owed_pairs, singles[name] + owed_singles,
-                lexicon, contexts, held_out, taken, forbidden,
-            )
+        wanted_pairs = 0 if paradigm.acceptable_only else pairs[name] + owed_pairs
+        made, missing_pairs, owed_singles = yield_paradigm(
+            name, frames[name], wanted_pairs, singles[name] + owed_singles,
+            lexicon, contexts, held_out, taken, forbidden,
+        )
+        if not paradigm.acceptable_only:
+            owed_pairs = missing_pairs
         sentences += made
     if owed_pairs or owed_singles:
         raise ParadigmError(
-            f"{owed_pairs} pairs and {owed_singles} single sentences are missing at the end: "
-            "add frames, slots or choices to the paradigms"
+            f"{owed_pairs} pairs and {owed_singles} single sentences are missing after the last "
+            f"paradigm, {paradigms[-1].name}: add frames, slots or choices to the paradigms"
         )
     return sorted(sentences, key=lambda s: draw(2**60, "order", s.text))
 
@@ -414,6 +411,7 @@ def yield_paradigm(name, frames, pairs, singles, lexicon, contexts, held_out, ta
     Returns the sentences, and how many pairs and singles the frames could not give.
     """
     sentences = []
+    names = {word.lemma for word in lexicon["name"]}
     order = sorted(frames, key=lambda frame: draw(2**60, "frame order", frame.template))
     for filling in range(40):
         for turn, frame in enumerate(order):
@@ -425,7 +423,7 @@ def yield_paradigm(name, frames, pairs, singles, lexicon, contexts, held_out, ta
             key = (frame.template, filling)
             good = acceptable[draw(len(acceptable), *key, "good")]
             bad = unacceptable[draw(len(unacceptable), *key, "bad")]
-            good, bad = set_in_context((good, bad), contexts, held_out, lexicon, key)
+            good, bad = set_in_context((good, bad), contexts, held_out, names, key)
             chosen = [(1, good), (0, bad)] if wants_pair else [(1, good)]
             texts = {" ".join(normalise(text)) for _, text in chosen}
             if taken & texts or len(texts) < len(chosen):
@@ -459,9 +457,11 @@ STATEMENT_STARTS = set(
 )
 
 
-def set_in_context(texts, contexts, held_out, lexicon, key):
-    """Both `texts` with the same words around them, for a share of the plain statements."""
-    names = {word.lemma for word in lexicon["name"]}
+def set_in_context(texts, contexts, held_out, names, key):
+    """Both `texts` with the same words around them, for a share of the plain statements.
+
+    `names` are the words that keep their capital letter inside a sentence.
+    """
     first = texts[0].split()[0]
     is_statement = texts[0].endswith(".") and '"' not in texts[0]
     # Dev gets fewer, since the rule against near-twins passes more of the longer sentences.

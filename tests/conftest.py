@@ -1,3 +1,4 @@
+import ast
 import linecache
 import os
 import shutil
@@ -12,10 +13,15 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
-SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "DROPOUT", "PRECISION",
-            "SEED", "MODEL_FOLDER", "PICTURES_FOLDER")
 _saved_environment = {}
 _written = None
+
+
+def names_of_settings():
+    """The environment variables that the notebook reads: the fields of its class Settings, in capitals."""
+    source = next(cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if "class Settings" in cell.source)
+    settings = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
+    return [line.target.id.upper() for line in settings.body if isinstance(line, ast.AnnAssign)]
 
 
 def pytest_configure():
@@ -23,7 +29,7 @@ def pytest_configure():
     global _written
     _written = tempfile.mkdtemp()
     _saved_environment.update(os.environ)
-    for name in SETTINGS:
+    for name in names_of_settings():
         os.environ.pop(name, None)
     os.environ.update(CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
                       MODEL_FOLDER=f"{_written}/model", PICTURES_FOLDER=f"{_written}/pictures")
