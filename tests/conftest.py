@@ -13,6 +13,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
+FIXED_ARITHMETIC = REPOSITORY / "tests" / "fixed_arithmetic.env"
 _saved_environment = {}
 _written = None
 
@@ -25,12 +26,13 @@ def names_of_settings():
 
 
 def pytest_configure():
-    """The kernels inherit this environment: embedded defaults, nothing written to the repository."""
+    """The kernels inherit this environment: embedded defaults, arithmetic that repeats, nothing written to the clone."""
     global _written
     _written = tempfile.mkdtemp()
     _saved_environment.update(os.environ)
     for name in names_of_settings():
         os.environ.pop(name, None)
+    os.environ.update(line.split("=") for line in FIXED_ARITHMETIC.read_text().split())
     os.environ.update(CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
                       MODEL_FOLDER=f"{_written}/model", PICTURES_FOLDER=f"{_written}/pictures")
 

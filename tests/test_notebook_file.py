@@ -13,28 +13,6 @@ import pytest
 from conftest import NOTEBOOK, REPOSITORY
 
 README = REPOSITORY / "README.md"
-ROUNDING = "floating-point results, which differ between processors in the last digits and after training in more"
-TIMES = "durations"
-MACHINE = "device, versions and where things were found"
-# The outputs that are not compared when the notebook is run again: first line of the cell, reason.
-IGNORED = {
-    'corpus_path, corpus_reason = find_corpus(settings.corpus)': MACHINE,
-    'borrowed = transformers.BertForSequenceClassification.from_pretrained(encoder_path, num_labels=2).eval()': ROUNDING,
-    'with torch.inference_mode():': TIMES,
-    'sentences = ["A dog barked at the mailman.", "The puppy growled at a stranger.", "Taxes rose last year."]': ROUNDING,
-    'batch = tokenizer.pad({"input_ids": encoded["train"][:4]}, return_tensors="pt").to(device)': ROUNDING,
-    'before = score(corpus["dev"]["label"], predict(model, encoded["dev"], tokenizer))': ROUNDING,
-    'scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")': ROUNDING,
-    'test_labels = corpus["test"]["label"].to_numpy()': ROUNDING,
-    'pd.DataFrame({"always acceptable": score(test_labels, np.ones(len(test_labels))), "fine-tuned": test}).iloc[1:].round(3)': ROUNDING,
-    'answers = pd.DataFrame({"label": test_labels, "verdict": test_probabilities > 0.5})': ROUNDING,
-    'for name, kept in {"as trained": slice(None), "no [CLS]": slice(1, None), "no [SEP]": slice(None, -1)}.items():': ROUNDING,
-    'mistakes = results.query("label != predicted")': ROUNDING,
-    'judge("The plumber explained the problem to us.", "The plumber explained us the problem.",': ROUNDING,
-    'classifier = transformers.pipeline("text-classification", model=settings.model_folder)': ROUNDING,
-}
-
-
 @pytest.fixture(scope="module")
 def code(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -139,14 +117,9 @@ def test_every_code_cell_follows_an_explanation(notebook):
             if cell.cell_type == "code" and (before is None or before.cell_type != "markdown")] == []
 
 
-def test_ignored_outputs_are_those_in_the_list(code):
-    tagged = [cell.source.split("\n")[0] for cell in code if "nbval-ignore-output" in cell.metadata.get("tags", ())]
-    assert Counter(tagged) == Counter(IGNORED.keys())
-
-
-def test_only_known_tags_are_used(notebook):
+def test_every_output_is_compared_when_it_is_run_again(notebook):
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
-    assert tags <= {"definitions", "nbval-ignore-output"}
+    assert tags <= {"definitions"}
 
 
 # --- headings and links --------------------------------------------------------------
