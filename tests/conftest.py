@@ -1,3 +1,4 @@
+import contextlib
 import linecache
 import os
 import shutil
@@ -12,8 +13,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
-SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "DROPOUT", "PRECISION",
-            "SEED", "MODEL_FOLDER", "PICTURES_FOLDER")
+SETTINGS = ("CORPUS", "ENCODER", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WARMUP_SHARE", "DROPOUT", "DEVICE",
+            "PRECISION", "SEED", "MODEL_FOLDER", "PICTURES_FOLDER")
 _saved_environment = {}
 _written = None
 
@@ -74,3 +75,25 @@ def real_corpus():
     if not path.exists():
         pytest.skip("CoLA's own zip does not lie in shared/ beside the repository")
     return path
+
+
+@pytest.fixture
+def read_only():
+    """A context manager: a folder with empty files of the names given, in which nobody may write."""
+    folder = Path(tempfile.mkdtemp())
+
+    @contextlib.contextmanager
+    def closed(names=()):
+        for name in names:
+            (folder / name).touch()
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # nothing is forbidden to the superuser
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+
+    yield closed
+    shutil.rmtree(folder)
