@@ -97,3 +97,13 @@ def read_only():
 
     yield closed
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """A folder of the bundled corpus's first rows, one of them repeated."""
+    folder = tmp_path_factory.mktemp("small")
+    for path in (REPOSITORY / "data").glob("*_domain_*.tsv"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / path.name).write_text("".join([*lines[:60], lines[0]]), encoding="utf-8")
+    return folder

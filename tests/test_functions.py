@@ -598,14 +598,13 @@ def test_always_acceptable_has_an_mcc_of_zero(definitions):
 
 
 @pytest.fixture
-def training(definitions, tiny_model, tokenizer, monkeypatch):
+def training(definitions, tiny_model, tokenizer):
     """What train_one_epoch is called with, at a constant learning rate."""
-    monkeypatch.setattr(definitions, "number_format", torch.float32, raising=False)
     optimizer = torch.optim.AdamW(tiny_model.parameters(), lr=1e-3, weight_decay=0)
     return {"model": tiny_model, "batches": [[0, 4, 1, 5], [2, 6, 3, 7]], "tokenizer": tokenizer,
             "token_ids": definitions.encode(SENTENCES, tokenizer), "labels": torch.tensor(LABELS),
             "optimizer": optimizer, "scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1),
-            "scaler": torch.amp.GradScaler("cpu", enabled=False)}
+            "scaler": torch.amp.GradScaler("cpu", enabled=False), "number_format": torch.float32}
 
 
 def test_training_lowers_the_loss(definitions, training):
