@@ -60,9 +60,11 @@ def run_all_cells(browser, address, path):
     browser.get(address)
     WebDriverWait(browser, 180).until(lambda _: browser.find_elements(
         By.CSS_SELECTOR, ".jp-Notebook-ExecutionIndicator[data-status=idle]"))
-    click(browser, ".lm-MenuBar-itemLabel", "Run")
-    click(browser, ".lm-Menu-itemLabel", "Run All Cells")
-    for _ in range(360):
+    code = []
+    for number in range(360):
+        if number % 12 == 0 and not any(cell.execution_count for cell in code):  # a kernel that starts may not listen yet
+            click(browser, ".lm-MenuBar-itemLabel", "Run")
+            click(browser, ".lm-Menu-itemLabel", "Run All Cells")
         time.sleep(5)
         browser.find_element(By.TAG_NAME, "body").send_keys(Keys.CONTROL, "s")
         code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]

@@ -58,7 +58,7 @@ def test_repeated_rows_are_told(watched):
 
 def test_telemetry_is_off_before_the_hub_is_imported(notebook):
     first = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    program = f"{first}\nimport huggingface_hub\nprint(huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY)"
+    program = f"{first}\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
     without = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and name != "DO_NOT_TRACK"}
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=without).stdout == "True\n"
 
