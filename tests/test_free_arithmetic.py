@@ -1,0 +1,43 @@
+"""The notebook as a reader runs it: on as many threads and with whatever instructions the processor offers."""
+import os
+import re
+
+import pytest
+from conftest import FIXED_ARITHMETIC
+from test_place import started
+
+# Other threads and instructions moved the dev MCC by at most @@DEVDRIFT@@ and the out-of-domain MCC by at most
+# @@OODDRIFT@@ (README, "The same numbers elsewhere"); twice and a half as much is allowed for processors not seen yet.
+DEV_BOUND, OUT_OF_DOMAIN_BOUND = 0.03, 0.06
+
+
+def metrics(text):
+    """Dev MCC of the epoch kept and out-of-domain MCC, from what the notebook prints."""
+    dev = [float(value) for value in re.findall(r"dev MCC (-?\d\.\d+)", text.split("seconds on")[0])]
+    return max(dev), float(re.search(r"out-of-domain MCC (-?\d\.\d+)", text)[1])
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """What the notebook prints without the fixed arithmetic."""
+    fixed = dict(line.split("=") for line in FIXED_ARITHMETIC.read_text().split())
+    kept = {name: os.environ.pop(name) for name in fixed}
+    try:
+        run = started(tmp_path_factory.mktemp("free"), FIXED_ARITHMETIC.parent.parent / "data")
+    finally:
+        os.environ.update(kept)
+    printed = run.communicate(timeout=1800)[0]
+    assert run.returncode == 0, printed[-2000:]
+    return metrics(printed)
+
+
+def test_metrics_are_read_from_the_output():
+    assert metrics("epoch 1  dev MCC 0.5\nepoch 2  dev MCC 0.45\n9 seconds on cpu\nas trained dev MCC 0.9\n"
+                   "out-of-domain MCC -0.101, 95 %") == (0.5, -0.101)
+
+
+def test_the_metrics_stay_near_those_stored(free, notebook):
+    stored = metrics("\n".join(output.get("text", "") for cell in notebook.cells if cell.cell_type == "code"
+                               for output in cell.outputs))
+    assert free[0] == pytest.approx(stored[0], abs=DEV_BOUND)
+    assert free[1] == pytest.approx(stored[1], abs=OUT_OF_DOMAIN_BOUND)
