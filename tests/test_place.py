@@ -17,8 +17,10 @@ def started(place, corpus, *watch, **settings):
     (place / "tmp").mkdir(parents=True, exist_ok=True)
     own = {"CORPUS": str(corpus), "MODEL_FOLDER": "model", "PICTURES_FOLDER": "pictures", "TMPDIR": str(place / "tmp"),
            "MPLBACKEND": "agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen([sys.executable, REPOSITORY / "tests" / "run_cells.py", NOTEBOOK, *watch], cwd=place, text=True,
-                            env=os.environ | own | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = os.environ | own | settings
+    environment.pop("TORCHINDUCTOR_CACHE_DIR", None)  # torch leaves it in the environment of the tests' own process
+    return subprocess.Popen([sys.executable, REPOSITORY / "tests" / "run_cells.py", NOTEBOOK, *watch], cwd=place,
+                            text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 @pytest.fixture(scope="module")
