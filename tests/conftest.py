@@ -14,16 +14,24 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
-FIXED_ARITHMETIC = REPOSITORY / "tests" / "fixed_arithmetic.env"
+FIXED_ARITHMETIC = dict(line.split("=") for line in (REPOSITORY / "tests/fixed_arithmetic.env").read_text().split())
 _saved_environment = {}
 _written = None
 
 
 def names_of_settings():
     """The environment variables that the notebook reads: the fields of its class Settings, in capitals."""
-    source = next(cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if "class Settings" in cell.source)
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    source = next(cell.source for cell in cells if "class Settings" in cell.source)
     settings = next(node for node in ast.parse(source).body if isinstance(node, ast.ClassDef))
     return [line.target.id.upper() for line in settings.body if isinstance(line, ast.AnnAssign)]
+
+
+def copy_first_rows(folder, train=60, dev=60, test=60):
+    """Put the first rows of the bundled corpus into `folder`: so many of each part."""
+    for name, rows in {"in_domain_train.tsv": train, "in_domain_dev.tsv": dev, "out_of_domain_dev.tsv": test}.items():
+        lines = (REPOSITORY / "data" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / name).write_text("".join(lines[:rows]), encoding="utf-8")
 
 
 def pytest_configure():
@@ -33,8 +41,7 @@ def pytest_configure():
     _saved_environment.update(os.environ)
     for name in names_of_settings():
         os.environ.pop(name, None)
-    os.environ.update(line.split("=") for line in FIXED_ARITHMETIC.read_text().split())
-    os.environ.update(CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
+    os.environ.update(FIXED_ARITHMETIC, CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
                       MODEL_FOLDER=f"{_written}/model", PICTURES_FOLDER=f"{_written}/pictures")
 
 
@@ -111,7 +118,9 @@ def read_only():
 def small_corpus(tmp_path_factory):
     """A folder of the bundled corpus's first rows, one of them repeated."""
     folder = tmp_path_factory.mktemp("small")
-    for path in (REPOSITORY / "data").glob("*_domain_*.tsv"):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        (folder / path.name).write_text("".join([*lines[:60], lines[0]]), encoding="utf-8")
+    copy_first_rows(folder)
+    for path in folder.iterdir():
+        first = path.read_text(encoding="utf-8").split("\n")[0]
+        with path.open("a", encoding="utf-8") as file:
+            file.write(first + "\n")
     return folder

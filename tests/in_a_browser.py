@@ -18,26 +18,22 @@ import time
 from pathlib import Path
 
 import nbformat
+from conftest import NOTEBOOK, copy_first_rows
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-NAME = "BERT_Fine_Tuning_Sentence_Classification.ipynb"
-
 
 def make_place(place):
     """A folder with the notebook, without its outputs, and a small corpus."""
-    notebook = nbformat.read(REPOSITORY / NAME, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    nbformat.write(notebook, place / NAME)
+    nbformat.write(notebook, place / NOTEBOOK.name)
     (place / "small").mkdir()
-    for path in (REPOSITORY / "data").glob("*_domain_*.tsv"):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)[:60]
-        (place / "small" / path.name).write_text("".join(lines), encoding="utf-8")
+    copy_first_rows(place / "small")
 
 
 def make_browser(place):
@@ -92,7 +88,8 @@ def main(settings):
                         break
                 time.sleep(0.5)
             browser = make_browser(place)
-            code = run_all_cells(browser, f"http://127.0.0.1:{port}/lab/tree/{NAME}?token={token}", place / NAME)
+            address = f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token={token}"
+            code = run_all_cells(browser, address, place / NOTEBOOK.name)
         except BaseException:
             if browser:
                 browser.save_screenshot(Path(tempfile.gettempdir()) / "in_a_browser.png")

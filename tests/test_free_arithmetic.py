@@ -3,7 +3,7 @@ import os
 import re
 
 import pytest
-from conftest import FIXED_ARITHMETIC
+from conftest import FIXED_ARITHMETIC, REPOSITORY
 from test_place import started
 
 # Other threads and instructions moved the dev MCC by at most 0.013 and the out-of-domain MCC by at most 0.019 (section 1
@@ -20,10 +20,9 @@ def metrics(text):
 @pytest.fixture(scope="module")
 def free(tmp_path_factory):
     """What the notebook prints without the fixed arithmetic."""
-    fixed = dict(line.split("=") for line in FIXED_ARITHMETIC.read_text().split())
-    kept = {name: os.environ.pop(name) for name in fixed}
+    kept = {name: os.environ.pop(name) for name in FIXED_ARITHMETIC}
     try:
-        run = started(tmp_path_factory.mktemp("free"), FIXED_ARITHMETIC.parent.parent / "data")
+        run = started(tmp_path_factory.mktemp("free"), REPOSITORY / "data")
     finally:
         os.environ.update(kept)
     printed = run.communicate(timeout=1800)[0]
