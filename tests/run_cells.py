@@ -1,5 +1,7 @@
 """Run the code cells of a notebook in this process: python run_cells.py NOTEBOOK [WATCH].
 
+With UNTIL in the environment it stops after the first cell that starts with those words.
+
 With WATCH, a file, a line is appended to it for each file opened for writing, each connection and
 each unpickled object, here and in the Python processes that the notebook starts.
 """
@@ -42,3 +44,5 @@ if __name__ == "__main__":
     for cell in nbformat.read(sys.argv[1], as_version=4).cells:
         if cell.cell_type == "code" and not shell.run_cell(cell.source).success:
             sys.exit(1)
+        if cell.source.startswith(os.environ.get("UNTIL", "\0")):
+            break

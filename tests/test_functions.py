@@ -62,7 +62,7 @@ def test_settings_ignore_empty_and_foreign_variables(definitions):
     ("CORPUS", "reviews.tsv", "reviews.tsv"), ("ENCODER", "minilm", "minilm"), ("EPOCHS", "2", 2),
     ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25), ("DROPOUT", "0.1", 0.1),
     ("DEVICE", "cpu", "cpu"), ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
-    ("PICTURES_FOLDER", "pictures", "pictures"),
+    ("PICTURES_FOLDER", "pictures", "pictures"), ("TRAIN_SHARE", "0.1", 0.1), ("FROZEN_PARTS", "2", 2),
 ])
 def test_a_variable_overrides_its_setting_only(definitions, variable, text, value):
     changed = vars(definitions.settings_from({variable: text}))
@@ -78,7 +78,7 @@ def test_every_setting_is_covered_by_the_test_above(definitions):
 @pytest.mark.parametrize("variable, text, remedy", [
     ("EPOCHS", "0", "int"), ("EPOCHS", "1.5", "int"), ("EPOCHS", "many", "int"), ("BATCH_SIZE", "0", "int"),
     ("LEARNING_RATE", "-1", "float"), ("LEARNING_RATE", "nan", "float"), ("WARMUP_SHARE", "1", "float"),
-    ("DROPOUT", "1", "float"),
+    ("DROPOUT", "1", "float"), ("TRAIN_SHARE", "0", "float"), ("TRAIN_SHARE", "1.1", "float"), ("FROZEN_PARTS", "-1", "int"),
     ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"), ("PRECISION", "bf61", "Did you mean bf16?"),
     ("DEVICE", "gpu", "cpu"), ("DEVICE", "tpu", "auto"),
 ])
@@ -681,6 +681,94 @@ def test_gradients_are_clipped(definitions, training):
         training["model"].classifier.weight.mul_(50)  # for gradients that are far too long
     definitions.train_one_epoch(**training)
     assert max(lengths) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_optimizer_lets_matrices_decay_and_nothing_else(definitions, tiny_model):
+    optimizer, _ = definitions.make_optimizer(tiny_model, 10, definitions.Settings(learning_rate=1e-3))
+    decay = {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in tiny_model.named_parameters():
+        assert (decay[id(parameter)] == 0) == (name.endswith("bias") or "LayerNorm" in name), name
+
+
+def test_the_schedule_rises_to_the_learning_rate_and_falls_to_zero(definitions, tiny_model):
+    optimizer, scheduler = definitions.make_optimizer(
+        tiny_model, 20, definitions.Settings(learning_rate=1e-3, warmup_share=0.25))
+    rates = []
+    for _ in range(21):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([1e-3 * min(step / 5, (20 - step) / 15) for step in range(21)])
+
+
+@pytest.fixture
+def fine_tune(definitions, tiny_model, tokenizer):
+    """fine_tune with a tiny model and few sentences, under the settings given."""
+    token_ids = dict.fromkeys(("train", "dev"), definitions.encode(SENTENCES, tokenizer))
+    labels = dict.fromkeys(("train", "dev"), torch.tensor(LABELS))
+
+    def run(folder=None, **settings):
+        settings = definitions.Settings(precision="fp32", learning_rate=1e-3, batch_size=4, **settings)
+        return tiny_model, definitions.fine_tune(tiny_model, tokenizer, token_ids, labels, settings, folder)
+    return run
+
+
+def test_fine_tuning_logs_every_epoch_and_every_step(fine_tune, capsys):
+    _, (log, step_losses) = fine_tune(epochs=3)
+    assert list(log.index) == [1, 2, 3] and len(step_losses) == 3 * 2
+    assert {"training loss", "dev loss", "dev accuracy", "dev MCC", "seconds"} == set(log.columns)
+    assert log["training loss"].tolist() == pytest.approx(np.reshape(step_losses, (3, 2)).mean(axis=1).tolist())
+    assert log["seconds"].is_monotonic_increasing
+    assert capsys.readouterr().out.count("dev MCC") == 3
+
+
+def test_fine_tuning_ends_with_the_weights_of_the_best_epoch(definitions, fine_tune, tokenizer, monkeypatch):
+    scores = iter([0.2, 0.5, 0.1])
+    monkeypatch.setattr(definitions, "score", lambda *_: {"loss": 1.0, "accuracy": 1.0, "MCC": next(scores)})
+    seen, predict = [], definitions.predict
+    monkeypatch.setattr(definitions, "predict", lambda model, ids, tokenizer: seen.append(predict(model, ids, tokenizer)))
+    model, _ = fine_tune(epochs=3)
+    now = predict(model, definitions.encode(SENTENCES, tokenizer), tokenizer)
+    assert [np.array_equal(now, then) for then in seen] == [False, True, False]
+
+
+def test_fine_tuning_saves_the_best_epoch_where_it_is_told_to(fine_tune, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fine_tune(epochs=1)
+    assert list(tmp_path.iterdir()) == []
+    model, _ = fine_tune(tmp_path / "best", epochs=1)
+    kept = transformers.BertForSequenceClassification.from_pretrained(tmp_path / "best").state_dict()
+    assert all(weights.equal(kept[name]) for name, weights in model.state_dict().items())
+
+
+def test_frozen_parts_stay_as_they_are(fine_tune, tiny_model):
+    tiny_model.bert.embeddings.requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
+    fine_tune(epochs=1)
+    assert all(parameter.equal(before[name]) == ("embeddings" in name) for name, parameter in tiny_model.named_parameters())
+
+
+# --- how sure a score is ---------------------------------------------------------------
+
+
+def test_the_interval_holds_the_score_and_is_always_the_same(definitions):
+    labels, verdicts = np.arange(200) % 2, (np.arange(200) % 2) ^ (np.arange(200) % 5 == 0)
+    value, low, high = definitions.with_interval(definitions.matthews_corrcoef, labels, verdicts)
+    assert value == definitions.matthews_corrcoef(labels, verdicts) and low < value < high
+    assert (value, low, high) == definitions.with_interval(definitions.matthews_corrcoef, labels, verdicts)
+
+
+def test_the_interval_is_that_of_theory(definitions):
+    """For a mean the 95 % interval is known: 1.96 standard errors to each side."""
+    values = np.random.default_rng(0).normal(size=400)
+    value, low, high = definitions.with_interval(np.mean, values)
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+
+
+def test_the_interval_draws_whole_rows(definitions):
+    """A column minus itself is 0 however rows are drawn, if the columns are drawn together."""
+    values = np.random.default_rng(0).normal(size=50)
+    assert definitions.with_interval(lambda ours, theirs: (ours - theirs).mean(), values, values) == (0, 0, 0)
 
 
 # --- own sentences -----------------------------------------------------------------

@@ -201,7 +201,7 @@ def test_pictures_in_texts_have_alternative_texts(prose):
 def test_pictures_in_outputs_have_a_caption(code):
     drawn = [cell for cell in code if any("image/png" in output.get("data", {}) for output in cell.outputs)]
     assert drawn
-    assert [cell.source for cell in drawn if not re.search(r"title=f?[\"']|set_title\(f?[\"']", cell.source)] == []
+    assert [cell.source for cell in drawn if not re.search(r"title=f?[\"']|set_titles?\(f?[\"']", cell.source)] == []
 
 
 # --- sentences that are not ours --------------------------------------------------------
@@ -279,8 +279,9 @@ def own_corpus(folder):
 @pytest.mark.parametrize("make_corpus, epochs", [(folder_corpus, 2), (own_corpus, 1)], ids=["folder", "own table"])
 def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
     place = tmp_path / "place"
-    place.mkdir()
+    (place / "data").mkdir(parents=True)
     shutil.copy(NOTEBOOK, place)
+    shutil.copy(REPOSITORY / "data" / "experiments.csv", place / "data")
     corpus, sizes = make_corpus(place)
     settings = {"CORPUS": corpus, "EPOCHS": epochs, "SEED": 7, "BATCH_SIZE": 16, "MODEL_FOLDER": "out/model",
                 "PICTURES_FOLDER": "out/pictures"}
@@ -298,4 +299,4 @@ def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
             if output.get("name") == "stderr"] == []
     assert (place / "out/model/model.safetensors").exists() and (place / "out/model/tokenizer.json").exists()
     assert {path.name for path in (place / "out/pictures").iterdir()} == {"training_log.png", "sample_predictions.png"}
-    assert {path.name for path in place.iterdir()} <= {NOTEBOOK.name, corpus, "out"}
+    assert {path.name for path in place.iterdir()} <= {NOTEBOOK.name, corpus, "out", "data"}

@@ -1,5 +1,6 @@
 """Where the notebook runs, what it touches there, and what is left when it is interrupted."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,8 @@ def started(place, corpus, *watch, **settings):
 def watched(tmp_path_factory, small_corpus):
     """The place, what a whole run in it printed, and its events: (kind, what) each."""
     place, report = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("report") / "watch"
+    (place / "data").mkdir()
+    shutil.copy(REPOSITORY / "data" / "experiments.csv", place / "data")
     run = started(place, small_corpus, report, EPOCHS="1")
     printed = run.communicate(timeout=600)[0]
     assert run.returncode == 0, printed[-2000:]
@@ -42,7 +45,7 @@ def test_nothing_is_written_outside_the_place_and_the_caches(watched):
 
 
 def test_only_what_the_settings_name_is_left_in_the_place(watched):
-    assert {path.name for path in watched[0].iterdir()} == {"model", "pictures", "tmp"}
+    assert {path.name for path in watched[0].iterdir()} == {"data", "model", "pictures", "tmp"}
 
 
 def test_no_connection_is_made_and_no_name_looked_up(watched):
