@@ -753,9 +753,18 @@ def test_frozen_parts_stay_as_they_are(fine_tune, tiny_model):
 
 def test_the_interval_holds_the_score_and_is_always_the_same(definitions):
     labels, verdicts = np.arange(200) % 2, (np.arange(200) % 2) ^ (np.arange(200) % 5 == 0)
-    value, low, high = definitions.with_interval(definitions.matthews_corrcoef, labels, verdicts)
-    assert value == definitions.matthews_corrcoef(labels, verdicts) and low < value < high
-    assert (value, low, high) == definitions.with_interval(definitions.matthews_corrcoef, labels, verdicts)
+    value, low, high = definitions.with_interval(definitions.mcc_along, labels, verdicts)
+    assert value == pytest.approx(definitions.matthews_corrcoef(labels, verdicts)) and low < value < high
+    assert (value, low, high) == definitions.with_interval(definitions.mcc_along, labels, verdicts)
+
+
+def test_the_mcc_of_many_resamples_is_that_of_each(definitions):
+    random = np.random.default_rng(0)
+    labels, verdicts = random.integers(0, 2, (30, 12)), random.integers(0, 2, (30, 12)) == 1
+    verdicts[3], labels[5] = True, 0  # constant: no correlation
+    each = [definitions.matthews_corrcoef(*row) for row in zip(labels, verdicts)]
+    assert definitions.mcc_along(labels, verdicts) == pytest.approx(each)
+    assert each[3] == each[5] == 0
 
 
 def test_the_interval_is_that_of_theory(definitions):
@@ -768,7 +777,7 @@ def test_the_interval_is_that_of_theory(definitions):
 def test_the_interval_draws_whole_rows(definitions):
     """A column minus itself is 0 however rows are drawn, if the columns are drawn together."""
     values = np.random.default_rng(0).normal(size=50)
-    assert definitions.with_interval(lambda ours, theirs: (ours - theirs).mean(), values, values) == (0, 0, 0)
+    assert definitions.with_interval(lambda ours, theirs, axis=-1: (ours - theirs).mean(axis), values, values) == (0, 0, 0)
 
 
 # --- own sentences -----------------------------------------------------------------
