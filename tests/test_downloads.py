@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import REPOSITORY
 
-CONTENT = b"source\t1\t\tThe ice melted.\n" * 40_000
+CONTENT = b"source\t1\t\tThe ice melted.\n" * 10_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 ERRORS = {"missing": 404, "out of order": 500}

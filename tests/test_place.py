@@ -1,6 +1,5 @@
 """Where the notebook runs, what it touches there, and what is left when it is interrupted."""
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import transformers
-from conftest import NOTEBOOK, REPOSITORY
+from conftest import NOTEBOOK, REPOSITORY, copy_recorded_runs
 
 CACHES = [Path.home() / name for name in (".cache", ".config/matplotlib", ".ipython", ".matplotlib")]
 
@@ -28,8 +27,7 @@ def started(place, corpus, *watch, **settings):
 def watched(tmp_path_factory, small_corpus):
     """The place, what a whole run in it printed, and its events: (kind, what) each."""
     place, report = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("report") / "watch"
-    (place / "data").mkdir()
-    shutil.copy(REPOSITORY / "data" / "experiments.csv", place / "data")
+    copy_recorded_runs(place)
     run = started(place, small_corpus, report, EPOCHS="1")
     printed = run.communicate(timeout=600)[0]
     assert run.returncode == 0, printed[-2000:]
