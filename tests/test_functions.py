@@ -909,3 +909,20 @@ def test_two_runs_may_save_at_once(definitions, tiny_model, tokenizer, tmp_path)
         assert [run.result() for run in [runs.submit(save_often) for _ in range(3)]] == [[], [], []]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     transformers.BertForSequenceClassification.from_pretrained(tmp_path / "model")
+
+
+def test_a_model_that_another_run_puts_there_meanwhile_is_replaced(definitions, tiny_model, tokenizer, tmp_path,
+                                                                   monkeypatch):
+    folder, rename, met = tmp_path / "model", Path.rename, []
+
+    def rename_too_late(path, target):
+        if path.name == "new" and not met:  # another run is faster by a moment
+            folder.mkdir()
+            (folder / "of-another-run").touch()
+            met.append(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_too_late)
+    definitions.save_model(tiny_model, tokenizer, folder)
+    assert met and not (folder / "of-another-run").exists()
+    transformers.BertForSequenceClassification.from_pretrained(folder)
