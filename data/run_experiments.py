@@ -5,9 +5,10 @@
     python data/run_experiments.py NAME [NAME ...]  # these runs, such as cola/default/seed-1, again if need be
     python data/run_experiments.py --table          # the table of the README: all runs, grouped by what was changed
 
-The list below was fixed before the runs were made. Each run executes the notebook itself, headless, up to the cell that
-scores the test, and takes the row from there. The real CoLA is downloaded by the notebook if it is not in data/ yet.
-`--jobs` runs go on at the same time (as many as there are cores), each on its share of the cores.
+The list below was fixed before the runs were made, but for the learning rates that the map led to. Each run executes
+the notebook itself, headless, up to the cell that scores the test, and takes the row from there. The real CoLA is
+downloaded by the notebook if it is not in data/ yet. `--jobs` runs go on at the same time (as many as there are cores),
+each on its share of the cores.
 """
 import argparse
 import json
