@@ -3,6 +3,7 @@ import copy
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -80,6 +82,15 @@ def test_a_bad_setting_is_refused_with_what_is_allowed(definitions, variable, te
     with pytest.raises(ValueError) as error:
         definitions.settings_from({variable: text})
     assert f"{variable}={text}" in str(error.value) and remedy in str(error.value)
+
+
+@pytest.mark.parametrize("variable, limits", [
+    ("EPOCHS", "(0, 100]"), ("BATCH_SIZE", "(0, 1024]"), ("LEARNING_RATE", "[0, 1)"), ("WARMUP_SHARE", "[0, 1)"),
+    ("TRAIN_SHARE", "(0, 1]"), ("FROZEN_PARTS", "[0, 25)"), ("DROPOUT", "[-1, 1)"),
+])
+def test_a_value_out_of_range_is_told_the_range(definitions, variable, limits):
+    with pytest.raises(ValueError, match=re.escape(limits)):
+        definitions.settings_from({variable: "5000"})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the device that should be missing is there")
@@ -244,13 +255,15 @@ def test_a_zip_that_understates_what_it_unpacks_to_is_refused(definitions, corpu
         definitions.read_corpus(tmp_path / "bomb.zip")
 
 
-def test_members_that_lead_out_of_the_folder_are_written_nowhere(definitions, corpus_zip, tmp_path, monkeypatch):
+def test_members_that_lead_out_of_the_folder_are_named_and_written_nowhere(definitions, corpus_zip, tmp_path, monkeypatch):
     place = tmp_path / "some" / "place"
     place.mkdir(parents=True)
     monkeypatch.chdir(place)
     outside = {"../escaped.tsv": b"a", f"{tmp_path}/escaped.tsv": b"a", "cola_public/raw/../../../escaped.tsv": b"a"}
-    Path("corpus.zip").write_bytes(zipped(corpus_zip | outside))
-    assert list(definitions.read_corpus(Path("corpus.zip"))) == list(PARTS)
+    for name, content in outside.items():
+        Path("corpus.zip").write_bytes(zipped(corpus_zip | {name: content}))
+        with pytest.raises(ValueError, match=re.escape(name) + ".*to another folder.*[Mm]end it"):
+            definitions.read_corpus(Path("corpus.zip"))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["corpus.zip"]
 
 
@@ -643,6 +656,22 @@ def test_a_loss_that_is_no_number_stops_training_at_its_step(definitions, traini
     assert len(steps) == 1
 
 
+def test_a_loss_that_is_no_number_is_seen_in_the_last_step_also_where_asking_is_dear(definitions, training, monkeypatch):
+    """As on a GPU, where the loss is fetched seldom: the model says that it is on another device."""
+    model = training["model"]
+    monkeypatch.setattr(type(model), "device", property(lambda _: SimpleNamespace(type="cuda")))
+    batches = training["batches"]
+    model.register_forward_hook(lambda _, __, output: setattr(output, "loss", output.loss * math.nan))
+    with pytest.raises(FloatingPointError, match="The loss of step 2 is nan"):
+        definitions.train_one_epoch(**training | {"batches": batches})
+
+
+@pytest.mark.parametrize("probabilities", [[math.nan] * 4, [0.5, 0.4, math.nan, 0.9]])
+def test_weights_spoiled_by_the_last_step_are_told_when_they_are_scored(definitions, probabilities):
+    with pytest.raises(FloatingPointError, match="NaN: lower LEARNING_RATE"):
+        definitions.score([0, 1, 0, 1], np.array(probabilities))
+
+
 def test_memory_that_runs_out_is_told_what_to_lower(definitions, training):
     training["model"].register_forward_pre_hook(lambda *_: torch.empty(2**48))
     with pytest.raises(MemoryError) as error:
@@ -805,7 +834,7 @@ def test_judge_names_the_sentence_that_is_none(judge, bad):
 def test_judge_keeps_its_message_short(judge):
     with pytest.raises(ValueError) as error:
         judge(["The ice melted."] * 10_000)
-    assert len(str(error.value)) < 200
+    assert len(str(error.value)) < 200 and "judge(*list)" in str(error.value)
 
 
 @pytest.mark.parametrize("sentence", ["The ice melted 🧊🔥.", "ذاب الجليد.", "הקרח נמס.", "冰融化了。", "👩‍👩‍👧‍👦", "e\u0301\u200b", "ice\0melts"])

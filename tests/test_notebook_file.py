@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from conftest import NOTEBOOK, REPOSITORY, copy_first_rows, copy_recorded_runs
+from nbval.plugin import get_sanitize_patterns
 
 README = REPOSITORY / "README.md"
 CARD = REPOSITORY / "data" / "README.md"
@@ -122,9 +123,25 @@ def test_every_code_cell_follows_an_explanation(notebook):
             if cell.cell_type == "code" and (before is None or before.cell_type != "markdown")] == []
 
 
-def test_no_tag_keeps_an_output_from_being_compared(notebook):
+def test_no_cell_is_kept_from_being_compared(notebook, code):
+    """nbval can be steered by tags and by comments. No cell with output is ignored, so there is no list of reasons."""
     tags = {tag for cell in notebook.cells for tag in cell.metadata.get("tags", ())}
     assert tags <= {"definitions"}
+    assert [cell.source for cell in code if re.search(r"nbval|PYTEST_VALIDATE", cell.source, re.IGNORECASE)] == []
+
+
+def test_what_is_taken_out_before_comparing_leaves_the_rest_of_every_output(code):
+    """By the patterns of nbval_sanitize.cfg: no output is taken out whole, and no score is touched."""
+    patterns = get_sanitize_patterns((REPOSITORY / "tests" / "nbval_sanitize.cfg").read_text())
+    texts = [text for cell in code for output in cell.outputs for text in texts_of(output) if text]
+    assert patterns and texts
+    for text in texts:
+        cleaned = text
+        for pattern, replacement in patterns.items():
+            cleaned = re.sub(pattern, replacement, cleaned)
+        assert re.search(r"\w", re.sub("SECONDS|MILLISECONDS|VERSION", "", cleaned))
+        scores = r"(?:MCC|loss|accuracy|probability)\D{0,12}-?\d\.\d+"
+        assert re.findall(scores, cleaned) == re.findall(scores, text)
 
 
 # --- headings and links --------------------------------------------------------------
@@ -172,10 +189,11 @@ def test_relative_links_of_the_notebook_exist(prose):
     assert [link for link in relative(links_in(prose)) if not (REPOSITORY / unquote(link)).exists()] == []
 
 
-def test_relative_links_of_the_readme_exist():
-    links = relative(links_in(README.read_text(encoding="utf-8")))
-    assert NOTEBOOK.name in links
-    assert [link for link in links if not (REPOSITORY / unquote(link)).exists()] == []
+@pytest.mark.parametrize("path, known", [(README, NOTEBOOK.name), (CARD, "experiments.csv")], ids=["README", "data card"])
+def test_relative_links_exist(path, known):
+    links = relative(links_in(path.read_text(encoding="utf-8")))
+    assert known in links
+    assert [link for link in links if not (path.parent / unquote(link)).exists()] == []
 
 
 MADE_BY_THE_READER = {"my_run.ipynb", "reviews.tsv", "cola_public_1.1.zip"}
@@ -184,7 +202,7 @@ MADE_BY_THE_READER = {"my_run.ipynb", "reviews.tsv", "cola_public_1.1.zip"}
 @pytest.mark.parametrize("path", [README, CARD], ids=["README", "data card"])
 def test_files_that_are_named_exist(path):
     text = re.sub(r"\w+://\S+", "", path.read_text(encoding="utf-8"))
-    named = set(re.findall(r"[\w./*-]+\.(?:tsv|txt|py|md|ipynb|png|zip|cfg|env)\b", text))
+    named = set(re.findall(r"[\w./*-]+\.(?:tsv|csv|txt|py|md|ipynb|png|zip|cfg|env)\b", text))
     named -= MADE_BY_THE_READER | {NOTEBOOK.with_suffix(".py").name}
     assert len(named) >= 5
     folders = [REPOSITORY, REPOSITORY / "data", REPOSITORY / "data" / "paradigms"]
