@@ -1,3 +1,4 @@
+import ast
 import contextlib
 import hashlib
 import socket
@@ -243,8 +244,41 @@ def test_bundled_files_that_cannot_be_had_are_told_with_the_remedy(
 
 def test_the_checksums_are_those_of_the_bundled_files(definitions):
     found = {part: hashlib.sha256((REPOSITORY / "data" / name).read_bytes()).hexdigest()
-             for part, name in definitions.FILES.items()}
+             for part, name in (definitions.FILES | {"runs": "experiments.csv"}).items()}
     assert definitions.BUNDLED_SHA256 == found
+
+
+@pytest.fixture
+def load_recorded_runs(definitions, notebook, tmp_path, monkeypatch):
+    """A function that does, in an empty folder, what the notebook's section on many runs begins with: its table."""
+    monkeypatch.chdir(tmp_path)
+    cell = next(cell.source for cell in notebook.cells if cell.source.startswith('with remedy("data/experiments.csv'))
+    first = ast.Module(ast.parse(cell).body[:1], type_ignores=[])
+
+    def load(url):
+        monkeypatch.setattr(definitions, "BUNDLED_URL", url)
+        names = dict(vars(definitions))
+        exec(compile(first, "<section 13>", "exec"), names)
+        return names["runs"]
+    return load
+
+
+def test_recorded_runs_are_fetched_where_there_is_only_the_notebook(load_recorded_runs, serve, tmp_path):
+    kept = REPOSITORY / "data" / "experiments.csv"
+    server = serve(content=kept.read_bytes())
+    runs = load_recorded_runs(server.url.replace("corpus.zip", ""))
+    assert len(runs) == len(kept.read_text().splitlines()) - 1
+    assert (tmp_path / "data" / "experiments.csv").read_bytes() == kept.read_bytes()
+    server.behaviour = "silent"
+    assert load_recorded_runs(server.url.replace("corpus.zip", "")).equals(runs)
+
+
+@pytest.mark.parametrize("behaviour, words", [("whole", "does not match"), ("sends on to a log-in page", "does not match"),
+                                              ("missing", "404"), ("silent", "no answer")])
+def test_recorded_runs_that_cannot_be_had_are_told_with_the_remedy(load_recorded_runs, serve, tmp_path, behaviour, words):
+    with pytest.raises(OSError, match=f"data/experiments.csv is not to be had.*({words}).*in its own folder"):
+        load_recorded_runs(serve(behaviour).url.replace("corpus.zip", ""))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_told(definitions, serve, read_only):

@@ -8,10 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import nbformat
 import pytest
 import transformers
 from conftest import NOTEBOOK, REPOSITORY, copy_recorded_runs
 
+OUTDATED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 TEMPORARY = Path(tempfile.gettempdir())
 CACHES = [Path.home() / name for name in (".cache", ".config/matplotlib", ".ipython", ".matplotlib")]
 CACHES += [TEMPORARY / f"torchinductor_{getpass.getuser()}"]  # where torch keeps what it compiles
@@ -20,6 +22,7 @@ CACHES += [TEMPORARY / f"torchinductor_{getpass.getuser()}"]  # where torch keep
 def started(place, corpus, *watch, **settings):
     """The notebook's cells, running as a process in the folder `place`."""
     own = {"CORPUS": str(corpus), "MODEL_FOLDER": "model", "PICTURES_FOLDER": "pictures", "MPLBACKEND": "agg",
+           "PYTHONWARNINGS": ",".join(f"error::{kind}:__main__" for kind in OUTDATED),  # from our own code only
             "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
     environment = os.environ | own | settings
     # as in the README's command; the first is the tests' own, the second is left by torch in their process
@@ -49,6 +52,16 @@ def test_nothing_is_written_outside_the_place_and_the_caches(watched):
     probes = {Path(what) for kind, what in events if kind == "os.remove" and Path(what).parent == TEMPORARY}
     assert {path for path in written - probes if not path.is_relative_to("/dev")
             and not any(path.is_relative_to(allowed) for allowed in [place, *CACHES])} == set()
+
+
+def test_a_warning_that_our_code_is_outdated_would_have_ended_the_run(tmp_path, monkeypatch):
+    for module, status in (("__main__", 1), ("a_library", 0)):
+        cell = f"import warnings\nwarnings.warn_explicit('old', DeprecationWarning, 'cell', 1, module='{module}')"
+        nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), tmp_path / "old.ipynb")
+        monkeypatch.setattr("test_place.NOTEBOOK", tmp_path / "old.ipynb")
+        run = started(tmp_path, "none")
+        printed = run.communicate(timeout=60)[0]
+        assert run.returncode == status, printed
 
 
 def test_only_what_the_settings_name_is_left_in_the_place(watched):
