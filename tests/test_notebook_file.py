@@ -288,7 +288,7 @@ def folder_corpus(folder):
 
 def own_corpus(folder):
     """A table of a reader's own, with some sentences of more than 64 tokens and two of more than 512; likewise."""
-    extra = {number: " and so on" * (200 if number == 50 else 30) for number in range(0, 60, 10)}
+    extra = {number: " and so on" * (200 if number == 40 else 30) for number in (0, 20, 40)}
     rows = [(f"Dish {number} was {'good' if label else 'bad'}{extra.get(number, '')}.", label)
             for number in range(60) for label in (0, 1)]
     pd.DataFrame(rows, columns=["sentence", "label"]).to_csv(folder / "reviews.tsv", sep="\t", index=False)

@@ -37,7 +37,8 @@ def watched(tmp_path_factory, small_corpus):
     """The place, what a whole run in it printed, and its events: (kind, what) each. A second run goes on beside it."""
     place, report = tmp_path_factory.mktemp("place"), tmp_path_factory.mktemp("report") / "watch"
     copy_recorded_runs(place)
-    run, beside = started(place, small_corpus, report, EPOCHS="1"), started(place, small_corpus, EPOCHS="2")
+    each = {"OMP_NUM_THREADS": "1"}  # so that two cores are enough for both
+    run, beside = started(place, small_corpus, report, EPOCHS="1", **each), started(place, small_corpus, EPOCHS="2", **each)
     printed, printed_beside = (one.communicate(timeout=600)[0] for one in (run, beside))
     assert run.returncode == 0, printed[-2000:]
     assert beside.returncode == 0, printed_beside[-2000:]
