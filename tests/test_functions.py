@@ -59,6 +59,7 @@ def test_settings_ignore_empty_and_foreign_variables(definitions):
     ("BATCH_SIZE", "16", 16), ("LEARNING_RATE", "3e-5", 3e-5), ("WARMUP_SHARE", "0.25", 0.25), ("DROPOUT", "0.1", 0.1),
     ("DEVICE", "cpu", "cpu"), ("PRECISION", "bf16", "bf16"), ("SEED", "7", 7), ("MODEL_FOLDER", "there", "there"),
     ("PICTURES_FOLDER", "pictures", "pictures"), ("TRAIN_SHARE", "0.1", 0.1), ("FROZEN_PARTS", "2", 2),
+    ("TORCH_COMPILE", "1", 1),
 ])
 def test_a_variable_overrides_its_setting_only(definitions, variable, text, value):
     changed = vars(definitions.settings_from({variable: text}))
@@ -76,7 +77,7 @@ def test_every_setting_is_covered_by_the_test_above(definitions):
     ("LEARNING_RATE", "-1", "float"), ("LEARNING_RATE", "nan", "float"), ("WARMUP_SHARE", "1", "float"),
     ("DROPOUT", "1", "float"), ("TRAIN_SHARE", "0", "float"), ("TRAIN_SHARE", "1.1", "float"), ("FROZEN_PARTS", "-1", "int"),
     ("SEED", "-1", "int"), ("PRECISION", "fp8", "bf16"), ("PRECISION", "bf61", "Did you mean bf16?"),
-    ("DEVICE", "gpu", "cpu"), ("DEVICE", "tpu", "auto"),
+    ("DEVICE", "gpu", "cpu"), ("DEVICE", "tpu", "auto"), ("TORCH_COMPILE", "2", "int in [0, 1]"), ("TORCH_COMPILE", "yes", "int"),
 ])
 def test_a_bad_setting_is_refused_with_what_is_allowed(definitions, variable, text, remedy):
     with pytest.raises(ValueError) as error:
@@ -769,6 +770,15 @@ def test_frozen_parts_stay_as_they_are(fine_tune, tiny_model):
     before = {name: parameter.clone() for name, parameter in tiny_model.named_parameters()}
     fine_tune(epochs=1)
     assert all(parameter.equal(before[name]) == ("embeddings" in name) for name, parameter in tiny_model.named_parameters())
+
+
+def test_the_model_is_compiled_if_and_only_if_the_setting_says_so(fine_tune, tiny_model, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tiny_model, "compile", lambda **options: asked.append(options))
+    fine_tune(epochs=1)
+    assert asked == []
+    fine_tune(epochs=1, torch_compile=1)
+    assert asked == [{"dynamic": True}]  # one translation for all lengths
 
 
 # --- how sure a score is ---------------------------------------------------------------
