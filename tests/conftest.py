@@ -2,13 +2,11 @@ import ast
 import base64
 import contextlib
 import io
-import linecache
 import os
 import shutil
 import socket
 import sys
 import tempfile
-import types
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,10 +15,9 @@ import nbformat
 import nbval.plugin
 import numpy as np
 import pytest
+from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-NOTEBOOK = REPOSITORY / "BERT_Fine_Tuning_Sentence_Classification.ipynb"
 FIXED_ARITHMETIC = dict(line.split("=") for line in (REPOSITORY / "tests/fixed_arithmetic.env").read_text().split())
 _saved_environment = {}
 _written = None
@@ -104,13 +101,7 @@ def notebook():
 @pytest.fixture(scope="session")
 def definitions(notebook):
     """A module made of the notebook's cells tagged "definitions"."""
-    module = types.ModuleType("definitions")
-    sys.modules[module.__name__] = module  # dataclasses look their module up there
-    for number, cell in enumerate(notebook.cells, 1):
-        if cell.cell_type == "code" and "definitions" in cell.metadata.get("tags", ()):
-            file_name = f"<{NOTEBOOK.name}, cell {number}>"
-            linecache.cache[file_name] = (len(cell.source), None, cell.source.splitlines(keepends=True), file_name)
-            exec(compile(cell.source, file_name, "exec"), module.__dict__)
+    module = module_of_definitions(notebook)
     yield module
     del sys.modules[module.__name__]
 

@@ -1,6 +1,7 @@
 """Figures quoted in the README, the data card and the notebook's section on many runs stand in the file they came from."""
 import re
 
+import benchmark
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
@@ -36,12 +37,16 @@ def stored(notebook):
 
 @pytest.fixture(scope="module")
 def recorded():
-    """All scores of the recorded runs, and their means: over all seeds of a change, and over its first three."""
+    """All scores of the recorded runs, and their means: over all seeds of a change, and over its first three.
+
+    And those of the benchmark's trainings.
+    """
     runs = pd.read_csv(run_experiments.RESULTS)
     columns = ["dev MCC", "test MCC"]
     first = runs[runs["seed"] <= 3]
     means = [some.groupby(["corpus", "change"])[columns].mean() for some in (runs, first)]
-    return {f"{value:.3f}" for table in (runs[columns], *means) for value in table.to_numpy().flat}
+    of_runs = {f"{value:.3f}" for table in (runs[columns], *means) for value in table.to_numpy().flat}
+    return of_runs | scores(benchmark.table("quality"))
 
 
 def test_scores_are_found_in_a_text():
