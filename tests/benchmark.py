@@ -121,9 +121,11 @@ class Recipe:
     asks_for_loss: bool = True  # at every step
     own_loop: bool = False  # the notebook's train_one_epoch
     precision: str = "fp32"
+    own_attention: bool = False  # the notebook's choice for the precision, instead of PyTorch's combined one
 
 
-OURS = Recipe("ours", "like lengths", own_dropout=True, own_optimizer=True, asks_for_loss=False, own_loop=True)
+OURS = Recipe("ours", "like lengths", own_dropout=True, own_optimizer=True, asks_for_loss=False, own_loop=True,
+              own_attention=True)
 
 
 def has_bf16(device):
@@ -190,9 +192,10 @@ class Bench:
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else
                       cpu_name() if self.device.type == "cpu" else self.device.type}
 
-    def make_model(self, dropout, seed=SEED):
+    def make_model(self, dropout, seed=SEED, attention="sdpa"):
         transformers.set_seed(seed)
-        dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "num_labels": 2}
+        dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "num_labels": 2,
+                    "attn_implementation": attention}
         if self.options.architecture == "bert-base":
             model = transformers.BertForSequenceClassification(transformers.BertConfig(**dropouts))
         else:
@@ -230,7 +233,8 @@ class Training:
 
     def __init__(self, bench, recipe, total_steps=1000, seed=SEED):
         self.bench, self.recipe = bench, recipe
-        self.model = bench.make_model(bench.dropout if recipe.own_dropout else 0.1, seed)
+        is_plain = recipe.own_attention and (bench.device.type, recipe.precision) == ("cpu", "bf16")
+        self.model = bench.make_model(bench.dropout if recipe.own_dropout else 0.1, seed, "eager" if is_plain else "sdpa")
         make_optimizer = bench.definitions.make_optimizer if recipe.own_optimizer else copied_optimizer
         self.optimizer, self.scheduler = make_optimizer(self.model, total_steps, bench.settings(recipe))
         self.scaler = torch.amp.GradScaler(bench.device.type, enabled=False)
@@ -377,7 +381,12 @@ def ladder(bench):
             "+ fused AdamW, weight decay for matrices only": {"own_optimizer": True},
             "+ the loss is not asked for at every step": {"asks_for_loss": False}}.items():
         recipes.append(dataclasses.replace(recipes[-1], name=name, **change))
-    rows = compare_recipes(bench, "ladder", [*recipes, *bench.ours()], bench.half)
+    recipes += [dataclasses.replace(recipe, name="+ the notebook's loop: ours") for recipe in bench.ours()[:1]]
+    if "bf16" in bench.precisions:
+        recipes.append(dataclasses.replace(recipes[-1], name="+ bf16", precision="bf16", own_attention=False))
+    if "bf16" in bench.precisions and bench.device.type == "cpu":
+        recipes.append(dataclasses.replace(recipes[-1], name="+ plain attention: ours", own_attention=True))
+    rows = compare_recipes(bench, "ladder", recipes, bench.half)
     kept = [row for row in rows if row["figure"] in ("training", "padding", "speed-up")]
     return kept + evaluation(bench)
 
