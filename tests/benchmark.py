@@ -235,7 +235,8 @@ class Training:
     def __init__(self, bench, recipe, total_steps=1000, seed=SEED):
         self.bench, self.recipe = bench, recipe
         is_plain = recipe.own_attention and (bench.device.type, recipe.precision) == ("cpu", "bf16")
-        self.model = bench.make_model(bench.dropout if recipe.own_dropout else 0.1, seed, "eager" if is_plain else "sdpa")
+        dropout = bench.dropout if recipe.own_dropout else 0.1
+        self.model = bench.make_model(dropout, seed, "eager" if is_plain else "sdpa")
         make_optimizer = bench.definitions.make_optimizer if recipe.own_optimizer else copied_optimizer
         self.optimizer, self.scheduler = make_optimizer(self.model, total_steps, bench.settings(recipe))
         self.scaler = torch.amp.GradScaler(bench.device.type, enabled=False)
@@ -588,7 +589,9 @@ def measure_compile(bench):
 
 def quality(bench):
     """Full trainings; the rows of each are kept as soon as it is over, so none are returned."""
-    definitions, corpus, epochs = bench.definitions, bench.corpus, bench.options.epochs
+    definitions, epochs, share = bench.definitions, bench.options.epochs, bench.options.share
+    used = bench.order[:int(np.ceil(share * len(bench.order)))]
+    corpus = bench.corpus | {"train": bench.corpus["train"].take(used)}
     truth = {part: sentences.labels.cpu().numpy() for part, sentences in corpus.items()}
     fixed = {part: copied_batches(corpus[part], bench.tokenizer) for part in ("dev", "test")}
 
@@ -614,13 +617,15 @@ def quality(bench):
             probabilities = definitions.predict(training.model, token_ids["test"], bench.tokenizer)
         return log["dev MCC"].max(), definitions.score(truth["test"], probabilities)["MCC"]
 
-    steps = epochs * int(np.ceil(len(bench.order) / BATCH_SIZE))
+    steps = epochs * int(np.ceil(len(used) / BATCH_SIZE))
+    length_of_training = f"{epochs} epochs" + f" on {share:.0%} of the sentences" * (share < 1)
     for seed in bench.options.seeds:
         for recipe in (Recipe(), *bench.ours()):
             print(f"quality: {recipe.name}, {recipe.precision}, seed {seed}", file=sys.stderr, flush=True)
             training, start = Training(bench, recipe, steps, seed), bench.now()
             dev, test = (train_ours if recipe.own_loop else train_copied)(training, seed)
-            row = functools.partial(figure, "quality", f"{recipe.name}, {epochs} epochs, seed {seed}", recipe.precision)
+            what = f"{recipe.name}, {length_of_training}, seed {seed}"
+            row = functools.partial(figure, "quality", what, recipe.precision)
             keep([row("MCC in-domain dev", "", dev), row("MCC out-of-domain", "", test),
                   row("training and evaluation", "min", (bench.now() - start) / 60)], bench, ["what", "precision"])
     return []
@@ -723,6 +728,7 @@ def main():
                         help="last point of growth, in times the corpus: 0.125, 0.25, … 8 (default: %(default)g)")
     parser.add_argument("--epochs", type=at_least_one, default=4, help="of quality (default: %(default)s)")
     parser.add_argument("--seeds", type=at_least_one, nargs="+", default=[1, 2, 3], help="of quality (default: 1 2 3)")
+    parser.add_argument("--share", type=float, default=1, help="of the training sentences, for quality (default: all)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file of the figures (default: %(default)s)")
     parser.add_argument("--table", action="store_true", help="print the figures recorded so far and do nothing else")
     options = parser.parse_args()
@@ -731,6 +737,8 @@ def main():
     if options.table:
         print(table(path=options.results))
         return
+    if not 0 < options.share <= 1:
+        parser.error(f"--share {options.share}: a number above 0 and up to 1 is needed")
     if options.architecture and "quality" in options.parts:
         parser.error("quality needs a pretrained encoder: leave out --architecture")
     if not options.results.resolve().parent.is_dir():

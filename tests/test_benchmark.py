@@ -128,6 +128,7 @@ def test_scores_are_averaged_over_the_seeds(bench, tmp_path):
     (["--encoder", "no_such_folder"], "no_such_folder: no such folder; give"),
     (["--sentences", "1000000"], "the corpus has only"),
     (["quality", "--architecture", "bert-base"], "leave out --architecture"),
+    (["--share", "0"], "--share 0.0: a number above 0"),
     (["--results", "no_such_folder/benchmark.csv"], "there is no such folder"),
 ])
 def test_bad_input_is_named(monkeypatch, capsys, arguments, remedy):
