@@ -17,7 +17,7 @@ growth   time of an epoch from an eighth of the corpus to eight times it
 length   time of a training step against the length of the sentences
 limit    operations that the real tokens need over the rate of a large matrix product; where the rest of the time goes
 compile  what torch.compile costs and brings
-quality  full trainings with both recipes: the same MCC?
+quality  full trainings with both recipes, and with the Trainer's program of section 14: the same MCC?
 
 The figures go to data/benchmark.csv, a row each. Measuring a part again for the same corpus, encoder and device
 replaces its rows.
@@ -29,8 +29,10 @@ import dataclasses
 import functools
 import gc
 import io
+import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import threading
@@ -45,7 +47,7 @@ import pandas as pd
 import psutil
 import torch
 import transformers
-from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions
+from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions, programs_of_notebook
 from scipy import special
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
@@ -617,13 +619,34 @@ def quality(bench):
             probabilities = definitions.predict(training.model, token_ids["test"], bench.tokenizer)
         return log["dev MCC"].max(), definitions.score(truth["test"], probabilities)["MCC"]
 
+    def train_by_trainer(seed):
+        with tempfile.TemporaryDirectory() as place:
+            tables = definitions.read_corpus(bench.options.corpus)
+            tables["train"] = tables["train"].iloc[used]
+            for part, name in definitions.FILES.items():
+                lines = tables[part][["source", "label", "mark", "sentence"]].astype(str).agg("\t".join, axis=1)
+                (Path(place) / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            source = programs_of_notebook(nbformat.read(NOTEBOOK, as_version=4))["train.py"]
+            environment = {"ENCODER": str(bench.folder), "CORPUS": ".", "OUTPUT": "out", "EPOCHS": str(epochs),
+                           "SEED": str(seed), "OMP_NUM_THREADS": str(torch.get_num_threads())}
+            run = subprocess.run([sys.executable, "-c", source], cwd=place, env=os.environ | environment,
+                                 stdout=subprocess.PIPE, text=True, check=True)
+        report = json.loads(run.stdout.splitlines()[-1])
+        return report["dev MCC"], report["test MCC"]
+
     steps = epochs * int(np.ceil(len(used) / BATCH_SIZE))
     length_of_training = f"{epochs} epochs" + f" on {share:.0%} of the sentences" * (share < 1)
+    cases = [Recipe(), *bench.ours()]
+    cases.append(Recipe("the Trainer", precision="bf16" if torch.cuda.is_available() else "fp32"))
     for seed in bench.options.seeds:
-        for recipe in (Recipe(), *bench.ours()):
-            print(f"quality: {recipe.name}, {recipe.precision}, seed {seed}", file=sys.stderr, flush=True)
-            training, start = Training(bench, recipe, steps, seed), bench.now()
-            dev, test = (train_ours if recipe.own_loop else train_copied)(training, seed)
+        for recipe in cases:
+            print(f"quality: {recipe.name}, {recipe.precision}, {seed=}", file=sys.stderr, flush=True)
+            start = bench.now()
+            if recipe.name == "the Trainer":
+                dev, test = train_by_trainer(seed)
+            else:
+                train = train_ours if recipe.own_loop else train_copied
+                dev, test = train(Training(bench, recipe, steps, seed), seed)
             what = f"{recipe.name}, {length_of_training}, seed {seed}"
             row = functools.partial(figure, "quality", what, recipe.precision)
             keep([row("MCC in-domain dev", "", dev), row("MCC out-of-domain", "", test),
@@ -645,7 +668,7 @@ TITLES = {  # of all tables; the part ladder makes two of them, and limit three
     "stages": "Share of the clock time of each stage of the training loop",
     "profile": "Share of the clock time of each kind of operator, as torch.profiler sees it, which slows the rest down",
     "compile": "torch.compile",
-    "quality": "Full trainings with both recipes, the epoch chosen by the dev MCC"}
+    "quality": "Full trainings with both recipes and with the Trainer, the epoch chosen by the dev MCC"}
 
 
 def recorded(path=RESULTS):

@@ -1,4 +1,4 @@
-"""The two programs of section 14, as a reader saves them: the Trainer on two processes, and a corpus that is streamed."""
+"""The two programs of section 14, as a reader saves them: the Trainer on two processes, a corpus that is streamed."""
 import json
 import os
 import random
@@ -9,6 +9,7 @@ import sys
 import pytest
 import transformers
 from conftest import REPOSITORY, copy_first_rows
+from notebook_cells import programs_of_notebook
 from safetensors.torch import load_file
 
 ROWS = int(os.environ.get("ROWS", 1_000_000))  # of the corpus that is streamed
@@ -19,10 +20,7 @@ TWO_PROCESSES = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gp
 
 @pytest.fixture(scope="module")
 def programs(notebook):
-    """The sources in the Markdown of the notebook, by the name of the file that their first line gives."""
-    texts = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    sources = re.findall(r"```python\n(.*?)```", texts, re.DOTALL)
-    return {re.match(r"# (\w+\.py)", source)[1]: source for source in sources}
+    return programs_of_notebook(notebook)
 
 
 def answers(command, place, minilm, **settings):
