@@ -12,6 +12,7 @@ same version of the libraries and the same sentences; tokenizing them is in neit
 medians are recorded.
 
 compare  the two recipes: speed, padding, memory
+padding  its share in an epoch of the whole corpus, where batches of like length have more sentences to choose from
 ladder   from the copied recipe to ours, one change at a time; and the same for the evaluation
 growth   time of an epoch from an eighth of the corpus to eight times it
 length   time of a training step against the length of the sentences
@@ -376,6 +377,16 @@ def compare(bench):
     return compare_recipes(bench, "compare", [Recipe(), *bench.ours()], bench.sample)
 
 
+def padding(bench):
+    lengths, generator = bench.corpus["train"].lengths, torch.Generator().manual_seed(SEED)
+    in_random_order = [members.tolist() for members in torch.randperm(len(lengths), generator=generator).split(BATCH_SIZE)]
+    shares = {"all to 64": 1 - sum(min(length, PADDED_LENGTH) for length in lengths) / PADDED_LENGTH / len(lengths),
+              "each batch to its longest": padded_share(in_random_order, lengths),
+              "like lengths together: ours": padded_share(
+                  bench.definitions.make_batches(lengths, BATCH_SIZE, generator), lengths)}
+    return [figure("padding", way, "any", "padding of an epoch", "%", 100 * share) for way, share in shares.items()]
+
+
 def ladder(bench):
     recipes = [Recipe()]
     for name, change in {
@@ -656,10 +667,11 @@ def quality(bench):
 
 # --- the table of figures -----------------------------------------------------------------------
 
-PARTS = {"compare": compare, "ladder": ladder, "growth": growth, "length": length, "limit": limit,
-         "compile": measure_compile, "quality": quality}
+PARTS = {"compare": compare, "padding": padding, "ladder": ladder, "growth": growth, "length": length,
+         "limit": limit, "compile": measure_compile, "quality": quality}
 TITLES = {  # of all tables; the part ladder makes two of them, and limit three
     "compare": "The copied recipe and ours (memory: by how much the process grew; on a GPU, the peak of the tensors)",
+    "padding": "Share of padding in an epoch of the whole corpus",
     "ladder": "From the copied recipe to ours, one change at a time",
     "evaluation": "The same for the evaluation",
     "growth": "Time of an epoch against the number of sentences (beyond the corpus, they are repeated)",

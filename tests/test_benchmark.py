@@ -42,6 +42,7 @@ def test_ours_pads_little(bench):
     lengths = bench.corpus["train"].lengths
     batches = bench.definitions.make_batches(lengths, 32, torch.Generator().manual_seed(0))
     assert 0 < benchmark.padded_share(batches, lengths) <= 0.05
+    assert benchmark.padding(bench)[-1]["value"] <= 5 < benchmark.padding(bench)[0]["value"]
 
 
 def test_the_padded_share_is_that_of_the_padded_batches():
@@ -120,7 +121,7 @@ def test_scores_are_averaged_over_the_seeds(bench, tmp_path):
 
 
 @pytest.mark.parametrize("arguments, remedy", [
-    (["no-such"], "no-such: no such part; there are compare, ladder"),
+    (["no-such"], "no-such: no such part; there are compare, padding, ladder"),
     (["compare", "--rounds", "-1"], "-1"),
     (["--rounds", "0"], "a whole number from 1 upwards"),
     (["--device", "abacus"], "abacus: not here; there is cpu"),
