@@ -379,7 +379,8 @@ def compare(bench):
 
 def padding(bench):
     lengths, generator = bench.corpus["train"].lengths, torch.Generator().manual_seed(SEED)
-    in_random_order = [members.tolist() for members in torch.randperm(len(lengths), generator=generator).split(BATCH_SIZE)]
+    order = torch.randperm(len(lengths), generator=generator)
+    in_random_order = [members.tolist() for members in order.split(BATCH_SIZE)]
     shares = {"all to 64": 1 - sum(min(length, PADDED_LENGTH) for length in lengths) / PADDED_LENGTH / len(lengths),
               "each batch to its longest": padded_share(in_random_order, lengths),
               "like lengths together: ours": padded_share(
@@ -429,7 +430,7 @@ def evaluation(bench):
 
 def growth(bench):
     training = Training(bench, dataclasses.replace(OURS, precision=bench.precision), total_steps=10**6)
-    whole, seconds = bench.corpus["train"], {factor: [] for factor in FACTORS if factor <= bench.options.largest}
+    whole, seconds = bench.corpus["train"], {factor: [] for factor in bench.options.points}
     counts = {factor: max(1, round(factor * len(bench.order))) for factor in seconds}
     training.epoch(bench.half, SEED)  # to warm up
     while waiting := [factor for factor in seconds if sum(seconds[factor]) < SECONDS_A_POINT]:
@@ -437,14 +438,20 @@ def growth(bench):
             print(f"growth: {FACTORS[factor]} of the corpus", file=sys.stderr, flush=True)
             sentences = whole.take((bench.order * int(np.ceil(factor)))[:counts[factor]])
             seconds[factor].append(training.epoch(sentences, len(seconds[factor]))[0])
-    each = {factor: np.median(seconds[factor]) / counts[factor] for factor in seconds}
-    middle, rows = np.median(list(each.values())), []
+    rows = []
     for factor, measured in seconds.items():
         row = functools.partial(figure, "growth", FACTORS[factor], bench.precision, rounds=len(measured))
         rows += [row("sentences", "", counts[factor]), row("an epoch", "s", measured),
-                 row("a sentence", "ms", 1000 * each[factor]),
-                 row("from the median of a sentence", "%", 100 * (each[factor] / middle - 1)),
+                 row("a sentence", "ms", 1000 * np.median(measured) / counts[factor]),
                  row("epochs measured", "", len(measured))]
+    kept = recorded(bench.options.results).query("part == 'growth' and figure != 'from the median of a sentence'")
+    kept = kept[(kept[list(bench.named)] == list(bench.named.values())).all(axis=1)]
+    rows += [row for row in kept.to_dict("records") if row["what"] not in {FACTORS[factor] for factor in seconds}]
+    rows.sort(key=lambda row: list(FACTORS.values()).index(row["what"]))
+    each = {row["what"]: row["value"] for row in rows if row["figure"] == "a sentence"}
+    middle = np.median(list(each.values()))
+    rows += [figure("growth", what, bench.precision, "from the median of a sentence", "%", 100 * (value / middle - 1))
+             for what, value in each.items()]
     return rows
 
 
@@ -759,8 +766,8 @@ def main():
     parser.add_argument("--encoder", default="minilm", help="folder of a BERT (default: %(default)s, the notebook's)")
     parser.add_argument("--architecture", choices=["bert-base"], help="a BERT at random weights instead, for its speed")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the accelerator, if there is one)")
-    parser.add_argument("--largest", type=float, choices=list(FACTORS), default=8, metavar="TIMES",
-                        help="last point of growth, in times the corpus: 0.125, 0.25, … 8 (default: %(default)g)")
+    parser.add_argument("--points", type=float, choices=list(FACTORS), nargs="+", default=list(FACTORS), metavar="TIMES",
+                        help="points of growth, in times the corpus (default: 0.125 0.25 0.5 1 2 4 8)")
     parser.add_argument("--epochs", type=at_least_one, default=4, help="of quality (default: %(default)s)")
     parser.add_argument("--seeds", type=at_least_one, nargs="+", default=[1, 2, 3], help="of quality (default: 1 2 3)")
     parser.add_argument("--share", type=float, default=1, help="of the training sentences, for quality (default: all)")

@@ -145,3 +145,9 @@ def test_the_tables_of_the_readme_are_made_from_the_recorded_figures():
     parts = benchmark.recorded()["part"].unique()
     assert len(parts) and [part for part in parts if benchmark.table(part) not in readme] == []
     assert np.isfinite(benchmark.recorded()["value"]).all()
+
+
+@pytest.mark.skipif(not benchmark.RESULTS.exists(), reason="nothing is measured yet: run tests/benchmark.py")
+def test_the_table_of_the_notebook_is_made_from_the_recorded_figures(notebook):
+    steps = benchmark.table("ladder").split("\n\nThe same for the evaluation")[0]
+    assert [cell.cell_type for cell in notebook.cells if steps in cell.source] == ["markdown"]
