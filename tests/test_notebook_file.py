@@ -196,7 +196,7 @@ def test_relative_links_exist(path, known):
     assert [link for link in links if not (path.parent / unquote(link)).exists()] == []
 
 
-MADE_BY_THE_READER = {"my_run.ipynb", "reviews.tsv", "cola_public_1.1.zip"}
+MADE_BY_THE_READER = {"my_run.ipynb", "reviews.tsv", "cola_public_1.1.zip", "data/cola_public_1.1.zip"}
 
 
 @pytest.mark.parametrize("path", [README, CARD], ids=["README", "data card"])
