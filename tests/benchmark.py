@@ -58,7 +58,7 @@ from run_experiments import cpu_name
 RESULTS = REPOSITORY / "data" / "benchmark.csv"
 COLUMNS = ["part", "corpus", "encoder", "device", "threads", "what", "precision", "figure", "value", "lowest",
            "highest", "unit", "rounds", "torch", "transformers", "date"]
-FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_SIZE, PADDED_LENGTH, WARM_UP_STEPS, SEED = 32, 64, 3, 42
 FACTORS = {1 / 8: "an eighth", 1 / 4: "a quarter", 1 / 2: "half", 1: "all", 2: "2 times", 4: "4 times", 8: "8 times"}
 SECONDS_A_POINT = 40  # of each number of sentences in the part growth, at least
@@ -175,8 +175,9 @@ class Bench:
         self.config = transformers.BertConfig() if is_new else transformers.AutoConfig.from_pretrained(self.folder)
         is_small = self.config.hidden_size < 768  # as in the notebook, and the two rates and shares of dropout too
         self.learning_rate, self.dropout = (7e-5, 0.0) if is_small else (2e-5, 0.1)
-        self.precisions = ["fp32", "bf16"] if has_bf16(self.device) else ["fp32"]
-        self.precision = self.precisions[-1] if self.device.type == "cuda" else "fp32"  # the notebook's own choice
+        on_cuda = self.device.type == "cuda"
+        self.precisions = ["fp32", *["bf16"] * has_bf16(self.device), *["fp16"] * on_cuda]
+        self.precision = self.precisions[1] if on_cuda else "fp32"  # the notebook's own choice
         corpus = definitions.read_corpus(options.corpus)
         self.corpus = {part: Sentences(definitions.encode(table["sentence"], self.tokenizer),
                                        torch.tensor(table["label"].to_numpy(), device=self.device))
@@ -242,7 +243,7 @@ class Training:
         self.model = bench.make_model(dropout, seed, "eager" if is_plain else "sdpa")
         make_optimizer = bench.definitions.make_optimizer if recipe.own_optimizer else copied_optimizer
         self.optimizer, self.scheduler = make_optimizer(self.model, total_steps, bench.settings(recipe))
-        self.scaler = torch.amp.GradScaler(bench.device.type, enabled=False)
+        self.scaler = torch.amp.GradScaler(bench.device.type, enabled=recipe.precision == "fp16")
 
     def batches(self, sentences, generator):
         """One epoch of batches, each a list of sentence numbers."""
