@@ -3,6 +3,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import shutil
 import socket
 import sys
@@ -15,10 +16,11 @@ import nbformat
 import nbval.plugin
 import numpy as np
 import pytest
+from arithmetic import FIXED_ARITHMETIC, is_as_stored
 from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions
 from PIL import Image
+from scipy.ndimage import maximum_filter, minimum_filter
 
-FIXED_ARITHMETIC = dict(line.split("=") for line in (REPOSITORY / "tests/fixed_arithmetic.env").read_text().split())
 _saved_environment = {}
 _written = None
 
@@ -44,13 +46,23 @@ def copy_recorded_runs(folder):
     shutil.copy(REPOSITORY / "data" / "experiments.csv", folder / "data")
 
 
-class Picture(str):
-    """A PNG in base64, equal to one that shows the same: at most two pixels in a thousand differ visibly."""
+# Where a processor rounds otherwise than the one that the stored outputs come from, numbers may be so far apart, whole
+# ones by two (a verdict or two), and what is drawn may have moved by so many pixels. Seen between an AMD EPYC and an Intel
+# Xeon: a dev MCC apart by 0.004, a calibration error by 0.01, the other metrics equal.
+DRIFT, PIXELS = 0.02, 8
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
+class Text(str):
+    """A printed text, equal to one with the same numbers in the same words; on such a processor, with nearly the same."""
 
     def __eq__(self, other):
-        ours, theirs = (np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
-                        for png in (str(self), str(other)))
-        return ours.shape == theirs.shape and (np.abs(ours - theirs).max(axis=-1) > 25).mean() <= 0.002
+        if str(self) == str(other) or is_as_stored():
+            return str(self) == str(other)
+        (ours, our_numbers), (theirs, their_numbers) = ((NUMBER.sub("#", text).split(), NUMBER.findall(text))
+                                                        for text in (str(self), str(other)))
+        return ours == theirs and all(abs(float(one) - float(two)) <= (DRIFT if "." in one + two else 2)
+                                      for one, two in zip(our_numbers, their_numbers))
 
     def __ne__(self, other):
         return not self == other
@@ -58,19 +70,43 @@ class Picture(str):
     __hash__ = str.__hash__
 
 
-def compare_pictures_too():
-    """Have nbval, which skips pictures, compare them. Only with the Matplotlib they were drawn with: another draws otherwise."""
+class Picture(Text):
+    """A PNG in base64, equal to one that shows the same: at most two pixels in a thousand differ visibly.
+
+    On such a processor a pixel may have moved: those count that are not between the darkest and the brightest around, and
+    five in a thousand may be such (a bin of the reliability diagram holds but a few sentences, and moves with one).
+    """
+
+    def __eq__(self, other):
+        ours, theirs = (np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+                        for png in (str(self), str(other)))
+        if ours.shape != theirs.shape and (is_as_stored() or np.abs(np.subtract(ours.shape, theirs.shape)).max() > PIXELS):
+            return False
+        height, width, _ = np.minimum(ours.shape, theirs.shape)
+        ours, theirs = ours[:height, :width], theirs[:height, :width]
+
+        def differing(around):
+            new = (ours < minimum_filter(theirs, around) - 25) | (ours > maximum_filter(theirs, around) + 25)
+            gone = (theirs < minimum_filter(ours, around) - 25) | (theirs > maximum_filter(ours, around) + 25)
+            return (new | gone).any(axis=-1).mean()
+
+        return differing(1) <= 0.002 or not is_as_stored() and differing((2 * PIXELS + 1, 2 * PIXELS + 1, 1)) <= 0.005
+
+    __hash__ = str.__hash__
+
+
+def compare_as_we_do():
+    """Have nbval take a text for a Text, and compare pictures, which it skips, with the Matplotlib that drew those stored."""
     pinned = (REPOSITORY / "requirements.txt").read_text().split()
-    if f"matplotlib=={matplotlib.__version__}" not in pinned:
-        return
     start, sanitize = nbval.plugin.IPyNbFile.__init__, nbval.plugin.IPyNbCell.sanitize
 
     def start_with_pictures(file, *args, **kwargs):
         start(file, *args, **kwargs)
-        file.skip_compare = tuple(key for key in file.skip_compare if key != "image/png")
+        if f"matplotlib=={matplotlib.__version__}" in pinned:  # another draws otherwise
+            file.skip_compare = tuple(key for key in file.skip_compare if key != "image/png")
 
     def sanitize_text(cell, value):
-        return Picture(value.strip()) if value.startswith("iVBORw0KGgo") else sanitize(cell, value)
+        return Picture(value.strip()) if value.startswith("iVBORw0KGgo") else Text(sanitize(cell, value))
 
     nbval.plugin.IPyNbFile.__init__, nbval.plugin.IPyNbCell.sanitize = start_with_pictures, sanitize_text
 
@@ -78,7 +114,7 @@ def compare_pictures_too():
 def pytest_configure():
     """The kernels inherit this environment: embedded defaults, arithmetic that repeats, nothing written to the clone."""
     global _written
-    compare_pictures_too()
+    compare_as_we_do()
     _written = tempfile.mkdtemp()
     _saved_environment.update(os.environ)
     for name in names_of_settings():
