@@ -17,6 +17,7 @@ ladder   from the copied recipe to ours, one change at a time; and the same for 
 growth   time of an epoch from an eighth of the corpus to eight times it
 length   time of a training step against the length of the sentences
 limit    operations that the real tokens need over the rate of a large matrix product; where the rest of the time goes
+stream   memory that the program of section 14 needs for a corpus of a million rows
 compile  what torch.compile costs and brings
 quality  full trainings with both recipes, and with the Trainer's program of section 14: the same MCC?
 
@@ -48,7 +49,8 @@ import pandas as pd
 import psutil
 import torch
 import transformers
-from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions, programs_of_notebook
+from notebook_cells import (
+    NOTEBOOK, REPOSITORY, memory_of_lists, module_of_definitions, programs_of_notebook, write_large_table)
 from scipy import special
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 
@@ -126,6 +128,11 @@ class Recipe:
     precision: str = "fp32"
     own_attention: bool = False  # the notebook's choice for the precision, instead of PyTorch's combined one
 
+    @property
+    def padded_length(self):
+        """The length in tokens to which every sentence is padded or cut; None where its batch decides."""
+        return PADDED_LENGTH if self.batches == "all to 64" else None
+
 
 OURS = Recipe("ours", "like lengths", own_dropout=True, own_optimizer=True, asks_for_loss=False, own_loop=True,
               own_attention=True)
@@ -197,16 +204,26 @@ class Bench:
             "device": torch.cuda.get_device_name() if self.device.type == "cuda" else
                       cpu_name() if self.device.type == "cpu" else self.device.type}
 
-    def make_model(self, dropout, seed=SEED, attention="sdpa"):
+    def make_model(self, recipe, seed=SEED):
+        """The network that `recipe` starts from."""
         transformers.set_seed(seed)
+        dropout = self.dropout if recipe.own_dropout else 0.1
+        is_plain = recipe.own_attention and f"{self.device} {recipe.precision}" == "cpu bf16"  # as in the notebook
         dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout, "num_labels": 2,
-                    "attn_implementation": attention}
+                    "attn_implementation": "eager" if is_plain else "sdpa"}
         if self.options.architecture == "bert-base":
             model = transformers.BertForSequenceClassification(transformers.BertConfig(**dropouts))
         else:
             model = transformers.BertForSequenceClassification.from_pretrained(
                 self.folder, use_safetensors=True, **dropouts)
         return model.to(self.device)
+
+    def batches(self, recipe, lengths, generator):
+        """One epoch of batches of sentences with these `lengths`, each a list of their numbers."""
+        if recipe.batches == "like lengths":
+            return self.definitions.make_batches(lengths, BATCH_SIZE, generator)
+        order = torch.randperm(len(lengths), generator=generator)
+        return [members.tolist() for members in order.split(BATCH_SIZE)]
 
     def settings(self, recipe, seed=SEED, epochs=4):
         return self.definitions.Settings(epochs=epochs, batch_size=BATCH_SIZE, learning_rate=self.learning_rate,
@@ -238,19 +255,10 @@ class Training:
 
     def __init__(self, bench, recipe, total_steps=1000, seed=SEED):
         self.bench, self.recipe = bench, recipe
-        is_plain = recipe.own_attention and (bench.device.type, recipe.precision) == ("cpu", "bf16")
-        dropout = bench.dropout if recipe.own_dropout else 0.1
-        self.model = bench.make_model(dropout, seed, "eager" if is_plain else "sdpa")
+        self.model = bench.make_model(recipe, seed)
         make_optimizer = bench.definitions.make_optimizer if recipe.own_optimizer else copied_optimizer
         self.optimizer, self.scheduler = make_optimizer(self.model, total_steps, bench.settings(recipe))
         self.scaler = torch.amp.GradScaler(bench.device.type, enabled=recipe.precision == "fp16")
-
-    def batches(self, sentences, generator):
-        """One epoch of batches, each a list of sentence numbers."""
-        if self.recipe.batches == "like lengths":
-            return self.bench.definitions.make_batches(sentences.lengths, BATCH_SIZE, generator)
-        order = torch.randperm(len(sentences.token_ids), generator=generator)
-        return [members.tolist() for members in order.split(BATCH_SIZE)]
 
     def padded_to_longest(self, sentences, batches):
         """The tuples that copied_epoch takes, each batch padded to its longest sentence."""
@@ -268,29 +276,33 @@ class Training:
 
     def epoch(self, sentences, seed):
         """Train on all `sentences` once, their order given by `seed`: seconds, and the share of padding in %."""
-        generator, padded_tokens = torch.Generator().manual_seed(seed), len(sentences.token_ids) * PADDED_LENGTH
+        generator, recipe = torch.Generator().manual_seed(seed), self.recipe
         loop = functools.partial(copied_epoch, self.model, optimizer=self.optimizer, scheduler=self.scheduler,
-                                 asks_for_loss=self.recipe.asks_for_loss)
-        if self.recipe.batches == "all to 64":
-            batches = copied_batches(sentences, self.bench.tokenizer, generator)
-            real_tokens = sum(min(length, PADDED_LENGTH) for length in sentences.lengths)
+                                 asks_for_loss=recipe.asks_for_loss)
+        if recipe.padded_length:
+            padded = copied_batches(sentences, self.bench.tokenizer, generator)
+            batches = [range(len(sentences.lengths))]
             start = self.bench.now()
-            loop(batches)
-            return self.bench.now() - start, 100 * (1 - real_tokens / padded_tokens)
-        start = self.bench.now()
-        batches = self.batches(sentences, generator)
-        if self.recipe.own_loop:
-            self.run_own_loop(sentences, batches)
+            loop(padded)
         else:
-            loop(self.padded_to_longest(sentences, batches))
+            start = self.bench.now()
+            batches = self.bench.batches(recipe, sentences.lengths, generator)
+            if recipe.own_loop:
+                self.run_own_loop(sentences, batches)
+            else:
+                loop(self.padded_to_longest(sentences, batches))
         seconds = self.bench.now() - start
-        return seconds, 100 * padded_share(batches, sentences.lengths)
+        return seconds, 100 * padded_share(batches, sentences.lengths, recipe.padded_length)
 
 
-def padded_share(batches, lengths):
-    """Share of padding in `batches` (lists of sentence numbers), each padded to its longest sentence."""
-    padded = sum(len(members) * max(lengths[i] for i in members) for members in batches)
-    return 1 - sum(lengths[i] for members in batches for i in members) / padded
+def padded_share(batches, lengths, padded_length=None):
+    """Share of padding in `batches` (lists of sentence numbers), each padded to its longest sentence.
+
+    Or to `padded_length` tokens, to which longer sentences are cut.
+    """
+    lengths = np.minimum(lengths, padded_length or max(lengths))
+    padded = sum(len(members) * (padded_length or lengths[list(members)].max()) for members in batches)
+    return 1 - sum(lengths[list(members)].sum() for members in batches) / padded
 
 
 @contextlib.contextmanager
@@ -363,7 +375,7 @@ def compare_recipes(bench, part, recipes, sentences):
     rows = []
     for recipe, entries in found.items():
         rates = len(sentences.token_ids) / seconds[recipe]
-        tokens = [min(n, PADDED_LENGTH) if recipe.batches == "all to 64" else n for n in sentences.lengths]
+        tokens = np.minimum(sentences.lengths, recipe.padded_length or max(sentences.lengths))
         row = functools.partial(figure, part, recipe.name, recipe.precision, rounds=bench.rounds)
         rows += [row("training", "sentences/s", rates),
                  row("real tokens", "tokens/s", np.median(rates) * np.mean(tokens)),
@@ -379,14 +391,13 @@ def compare(bench):
 
 
 def padding(bench):
-    lengths, generator = bench.corpus["train"].lengths, torch.Generator().manual_seed(SEED)
-    order = torch.randperm(len(lengths), generator=generator)
-    in_random_order = [members.tolist() for members in order.split(BATCH_SIZE)]
-    shares = {"all to 64": 1 - sum(min(length, PADDED_LENGTH) for length in lengths) / PADDED_LENGTH / len(lengths),
-              "each batch to its longest": padded_share(in_random_order, lengths),
-              "like lengths together: ours": padded_share(
-                  bench.definitions.make_batches(lengths, BATCH_SIZE, generator), lengths)}
-    return [figure("padding", way, "any", "padding of an epoch", "%", 100 * share) for way, share in shares.items()]
+    lengths, rows = bench.corpus["train"].lengths, []
+    for way, recipe in {"all to 64": Recipe(), "each batch to its longest": Recipe(batches="random order"),
+                        "like lengths together: ours": OURS}.items():
+        batches = bench.batches(recipe, lengths, torch.Generator().manual_seed(SEED))
+        share = padded_share(batches, lengths, recipe.padded_length)
+        rows.append(figure("padding", way, "any", "padding of an epoch", "%", 100 * share))
+    return rows
 
 
 def ladder(bench):
@@ -409,7 +420,7 @@ def ladder(bench):
 
 
 def evaluation(bench):
-    sentences, model = bench.half, bench.make_model(0.0)
+    sentences, model = bench.half, bench.make_model(OURS)
     fixed, predict_logits = copied_batches(sentences, bench.tokenizer), bench.definitions.predict_logits
     given = model, sentences.token_ids, bench.tokenizer
     ways = {"copied recipe": lambda: copied_logits(model, fixed),
@@ -431,7 +442,7 @@ def evaluation(bench):
 
 def growth(bench):
     training = Training(bench, dataclasses.replace(OURS, precision=bench.precision), total_steps=10**6)
-    whole, seconds = bench.corpus["train"], {factor: [] for factor in bench.options.points}
+    whole, seconds = bench.corpus["train"], {factor: [] for factor in FACTORS if factor <= bench.options.largest}
     counts = {factor: max(1, round(factor * len(bench.order))) for factor in seconds}
     training.epoch(bench.half, SEED)  # to warm up
     while waiting := [factor for factor in seconds if sum(seconds[factor]) < SECONDS_A_POINT]:
@@ -439,20 +450,14 @@ def growth(bench):
             print(f"growth: {FACTORS[factor]} of the corpus", file=sys.stderr, flush=True)
             sentences = whole.take((bench.order * int(np.ceil(factor)))[:counts[factor]])
             seconds[factor].append(training.epoch(sentences, len(seconds[factor]))[0])
-    rows = []
+    each = {factor: np.median(seconds[factor]) / counts[factor] for factor in seconds}
+    middle, rows = np.median(list(each.values())), []
     for factor, measured in seconds.items():
         row = functools.partial(figure, "growth", FACTORS[factor], bench.precision, rounds=len(measured))
         rows += [row("sentences", "", counts[factor]), row("an epoch", "s", measured),
-                 row("a sentence", "ms", 1000 * np.median(measured) / counts[factor]),
+                 row("a sentence", "ms", 1000 * each[factor]),
+                 row("from the median of a sentence", "%", 100 * (each[factor] / middle - 1)),
                  row("epochs measured", "", len(measured))]
-    kept = recorded(bench.options.results).query("part == 'growth' and figure != 'from the median of a sentence'")
-    kept = kept[(kept[list(bench.named)] == list(bench.named.values())).all(axis=1)]
-    rows += [row for row in kept.to_dict("records") if row["what"] not in {FACTORS[factor] for factor in seconds}]
-    rows.sort(key=lambda row: list(FACTORS.values()).index(row["what"]))
-    each = {row["what"]: row["value"] for row in rows if row["figure"] == "a sentence"}
-    middle = np.median(list(each.values()))
-    rows += [figure("growth", what, bench.precision, "from the median of a sentence", "%", 100 * (value / middle - 1))
-             for what, value in each.items()]
     return rows
 
 
@@ -582,6 +587,24 @@ def profile(bench, recipe):
     return shares | {"outside of operators": 1 - sum(shares.values())}
 
 
+def stream(bench):
+    source = programs_of_notebook(nbformat.read(NOTEBOOK, as_version=4))["stream.py"]
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        table_of = {"40 thousand rows": 40_000, "a million rows": 1_000_000}
+        for what, count in table_of.items():
+            path = Path(place) / "table.tsv"
+            write_large_table(path, count)
+            environment = os.environ | {"ENCODER": str(bench.folder), "TABLE": str(path)}
+            run = subprocess.run([sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, text=True,
+                                 check=True)
+            report, row = json.loads(run.stdout), functools.partial(figure, "stream", what, "any")
+            rows += [row("file", "MB", path.stat().st_size / 1e6), row("memory", "MiB", report["memory MiB"]),
+                     row("read", "s", report["seconds"]), row("padding", "%", 100 * report["padded share"]),
+                     row("its rows as Python lists", "MiB", memory_of_lists(path))]
+    return rows
+
+
 def measure_compile(bench):
     recipe, sentences = dataclasses.replace(OURS, precision=bench.precision), bench.half
     plain, compiled = trainings = Training(bench, recipe), Training(bench, recipe)
@@ -620,8 +643,8 @@ def quality(bench):
         probabilities = special.softmax(copied_logits(model, fixed[part]).astype(float), axis=1)[:, 1]
         return definitions.score(truth[part], probabilities)["MCC"]
 
-    def train_copied(training, seed):
-        best = -2, None
+    def train_copied(recipe, seed):
+        training, best = Training(bench, recipe, steps, seed), (-2, None)
         for epoch in range(epochs):
             training.epoch(corpus["train"], 1000 * seed + epoch)
             dev = copied_mcc(training.model, "dev")
@@ -629,16 +652,17 @@ def quality(bench):
                 best = dev, copied_mcc(training.model, "test")
         return best
 
-    def train_ours(training, seed):
+    def train_ours(recipe, seed):
+        model = bench.make_model(recipe, seed)
         token_ids, labels = ({part: getattr(sentences, field) for part, sentences in corpus.items()}
                              for field in ("token_ids", "labels"))
         with bench.as_in_notebook():
-            log, _ = definitions.fine_tune(training.model, bench.tokenizer, token_ids, labels,
-                                           bench.settings(training.recipe, seed, epochs))
-            probabilities = definitions.predict(training.model, token_ids["test"], bench.tokenizer)
+            log, _ = definitions.fine_tune(model, bench.tokenizer, token_ids, labels,
+                                           bench.settings(recipe, seed, epochs))
+            probabilities = definitions.predict(model, token_ids["test"], bench.tokenizer)
         return log["dev MCC"].max(), definitions.score(truth["test"], probabilities)["MCC"]
 
-    def train_by_trainer(seed):
+    def train_by_trainer(_, seed):
         with tempfile.TemporaryDirectory() as place:
             tables = definitions.read_corpus(bench.options.corpus)
             tables["train"] = tables["train"].iloc[used]
@@ -655,17 +679,13 @@ def quality(bench):
 
     steps = epochs * int(np.ceil(len(used) / BATCH_SIZE))
     length_of_training = f"{epochs} epochs" + f" on {share:.0%} of the sentences" * (share < 1)
-    cases = [Recipe(), *bench.ours()]
-    cases.append(Recipe("the Trainer", precision="bf16" if torch.cuda.is_available() else "fp32"))
+    of_trainer = Recipe("the Trainer", precision="bf16" if torch.cuda.is_available() else "fp32")
+    cases = {Recipe(): train_copied} | dict.fromkeys(bench.ours(), train_ours) | {of_trainer: train_by_trainer}
     for seed in bench.options.seeds:
-        for recipe in cases:
+        for recipe, train in cases.items():
             print(f"quality: {recipe.name}, {recipe.precision}, {seed=}", file=sys.stderr, flush=True)
             start = bench.now()
-            if recipe.name == "the Trainer":
-                dev, test = train_by_trainer(seed)
-            else:
-                train = train_ours if recipe.own_loop else train_copied
-                dev, test = train(Training(bench, recipe, steps, seed), seed)
+            dev, test = train(recipe, seed)
             what = f"{recipe.name}, {length_of_training}, seed {seed}"
             row = functools.partial(figure, "quality", what, recipe.precision)
             keep([row("MCC in-domain dev", "", dev), row("MCC out-of-domain", "", test),
@@ -676,7 +696,7 @@ def quality(bench):
 # --- the table of figures -----------------------------------------------------------------------
 
 PARTS = {"compare": compare, "padding": padding, "ladder": ladder, "growth": growth, "length": length,
-         "limit": limit, "compile": measure_compile, "quality": quality}
+         "limit": limit, "stream": stream, "compile": measure_compile, "quality": quality}
 TITLES = {  # of all tables; the part ladder makes two of them, and limit three
     "compare": "The copied recipe and ours (memory: by how much the process grew; on a GPU, the peak of the tensors)",
     "padding": "Share of padding in an epoch of the whole corpus",
@@ -687,6 +707,7 @@ TITLES = {  # of all tables; the part ladder makes two of them, and limit three
     "limit": "The distance to the limit: operations that the real tokens need over the rate of a large matrix product",
     "stages": "Share of the clock time of each stage of the training loop",
     "profile": "Share of the clock time of each kind of operator, as torch.profiler sees it, which slows the rest down",
+    "stream": "A corpus that is streamed in batches of at most 512 tokens, without training, in one process",
     "compile": "torch.compile",
     "quality": "Full trainings with both recipes and with the Trainer, the epoch chosen by the dev MCC"}
 
@@ -767,8 +788,8 @@ def main():
     parser.add_argument("--encoder", default="minilm", help="folder of a BERT (default: %(default)s, the notebook's)")
     parser.add_argument("--architecture", choices=["bert-base"], help="a BERT at random weights instead, for its speed")
     parser.add_argument("--device", help="cpu, cuda or mps (default: the accelerator, if there is one)")
-    parser.add_argument("--points", type=float, choices=list(FACTORS), nargs="+", default=list(FACTORS), metavar="TIMES",
-                        help="points of growth, in times the corpus (default: 0.125 0.25 0.5 1 2 4 8)")
+    parser.add_argument("--largest", type=float, choices=list(FACTORS), default=8, metavar="TIMES",
+                        help="last point of growth, in times the corpus: 0.125, 0.25, … 8 (default: %(default)g)")
     parser.add_argument("--epochs", type=at_least_one, default=4, help="of quality (default: %(default)s)")
     parser.add_argument("--seeds", type=at_least_one, nargs="+", default=[1, 2, 3], help="of quality (default: 1 2 3)")
     parser.add_argument("--share", type=float, default=1, help="of the training sentences, for quality (default: all)")

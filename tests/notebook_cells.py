@@ -1,6 +1,8 @@
-"""The notebook as a file, and its functions as a module: shared by the tests and the benchmark."""
+"""The notebook as a file, its functions as a module, its programs, and a large table: shared by tests and benchmark."""
 import linecache
+import random
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -28,3 +30,23 @@ def programs_of_notebook(notebook):
     texts = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     sources = re.findall(r"```python\n(.*?)```", texts, re.DOTALL)
     return {re.match(r"# (\w+\.py)", source)[1]: source for source in sources}
+
+
+def write_large_table(path, rows):
+    """Write `rows` rows, drawn from the bundled training sentences, to `path` in CoLA's format."""
+    lines = (REPOSITORY / "data" / "in_domain_train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    draw = random.Random(0)
+    with open(path, "w", encoding="utf-8") as file:
+        for start in range(0, rows, 1000):
+            file.writelines(draw.choices(lines, k=min(1000, rows - start)))
+
+
+def memory_of_lists(path):
+    """By how many MiB a fresh process grows that holds the rows of the table at `path` as lists of strings."""
+    program = """import psutil, sys
+memory = lambda: psutil.Process().memory_info().rss / 2**20
+before = memory()
+rows = [line.rstrip().split("\\t") for line in open(sys.argv[1], encoding="utf-8")]
+print(memory() - before)"""
+    run = subprocess.run([sys.executable, "-c", program, path], stdout=subprocess.PIPE, text=True, check=True)
+    return float(run.stdout)

@@ -1,4 +1,5 @@
 """The program that measures speed: what it compares, what it writes, and the tables of the README made from it."""
+import re
 import sys
 from types import SimpleNamespace
 
@@ -151,3 +152,39 @@ def test_the_tables_of_the_readme_are_made_from_the_recorded_figures():
 def test_the_table_of_the_notebook_is_made_from_the_recorded_figures(notebook):
     steps = benchmark.table("ladder").split("\n\nThe same for the evaluation")[0]
     assert [cell.cell_type for cell in notebook.cells if steps in cell.source] == ["markdown"]
+
+
+def recorded_figures():
+    """All numbers of the tables, and the whole numbers nearest to them, as they are quoted; scores of recorded runs."""
+    numbers = re.findall(r"\d+(?:\.\d+)?", benchmark.table())
+    scores = pd.read_csv(REPOSITORY / "data" / "experiments.csv")[["dev MCC", "test MCC"]].to_numpy().flat
+    return set(numbers) | {f"{float(number):.0f}" for number in numbers} | {f"{score:.3f}" for score in scores}
+
+
+def figures_in(text):
+    """The numbers of a text that carry a unit of the benchmark, and all with three decimals; without tables and code."""
+    prose = "\n".join(line for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines() if line[:1] != "|")
+    units = "sentences a second|seconds|s|MiB|MB|billion|epochs"
+    return re.findall(rf"\b\d+(?:\.\d+)?(?= (?:%|(?:{units})\b))|(?<![\w.])\d\.\d{{3}}(?!\d)", prose)
+
+
+def test_figures_are_found_by_their_unit():
+    text = "It takes 50 seconds, 64.5 %, 0.179 and 12 words.\n| 99 % |\n```\n88 MiB\n```"
+    assert figures_in(text) == ["50", "64.5", "0.179"]
+
+
+@pytest.mark.skipif(not benchmark.RESULTS.exists(), reason="nothing is measured yet: run tests/benchmark.py")
+@pytest.mark.parametrize("start, end, mentions", [
+    ("### What makes it quick", "## 7", 8), ("### More than one GPU", "### Questions", 11)], ids=["section 6", "section 14"])
+def test_figures_in_the_notebook_on_speed_are_recorded(notebook, start, end, mentions):
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = figures_in(text[text.index(start):text.index(end, text.index(start))])
+    assert len(found) >= mentions and set(found) - recorded_figures() == set()
+
+
+@pytest.mark.skipif(not benchmark.RESULTS.exists(), reason="nothing is measured yet: run tests/benchmark.py")
+def test_figures_in_the_readme_on_speed_are_recorded():
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    found = figures_in(readme[readme.index("## How fast it is"):readme.index("## Your own data")])
+    goals_and_limits = {"5", "10", "30", "60"}
+    assert len(found) >= 8 and set(found) - recorded_figures() - goals_and_limits == set()

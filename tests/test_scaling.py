@@ -1,7 +1,6 @@
 """The two programs of section 14, as a reader saves them: the Trainer on two processes, a corpus that is streamed."""
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -9,11 +8,11 @@ import sys
 import pytest
 import transformers
 from conftest import REPOSITORY, copy_first_rows
-from notebook_cells import programs_of_notebook
+from notebook_cells import memory_of_lists, programs_of_notebook, write_large_table
 from safetensors.torch import load_file
 
-ROWS = int(os.environ.get("ROWS", 1_000_000))  # of the corpus that is streamed
-MEMORY_LIMIT = 150  # MiB that may be added when so many rows are streamed instead of a thousand
+ROWS, FEW = int(os.environ.get("ROWS", 1_000_000)), 40_000  # of the corpus that is streamed, and of four buffers
+MEMORY_LIMIT = 30  # MiB that may be added when so many rows are streamed instead of few
 TWO_PROCESSES = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
                  "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 
@@ -28,7 +27,7 @@ def answers(command, place, minilm, **settings):
     environment = os.environ | {"ENCODER": str(minilm), "OMP_NUM_THREADS": "1"} | settings
     run = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr[-2000:]
-    return [json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"')]
+    return [json.loads(report) for report in re.findall(r'\{".*?\}', run.stdout)]  # two may have met in one line
 
 
 # --- the Trainer -----------------------------------------------------------------------
@@ -67,9 +66,9 @@ def test_two_processes_end_with_the_weights_and_the_scores_of_one(trained, minil
 def test_the_recipe_is_the_default_of_the_notebook(programs, definitions, notebook):
     settings = definitions.Settings()
     rate = re.search(r"\((\d+e-\d+) if is_small", "".join(cell.source for cell in notebook.cells))[1]
-    for part in (f"learning_rate={rate}", f"warmup_steps={settings.warmup_share}", "weight_decay=0.01",
+    for part in (f'"LEARNING_RATE", {rate})', f"warmup_steps={settings.warmup_share}", "weight_decay=0.01",
                  f"per_device_train_batch_size={settings.batch_size},", f'"EPOCHS", {settings.epochs})',
-                 f'"SEED", {settings.seed})', "hidden_dropout_prob=0.0", "average_tokens_across_devices=False"):
+                 f'"SEED", {settings.seed})', '"DROPOUT", 0)', "average_tokens_across_devices=False"):
         assert part in programs["train.py"]
     assert transformers.TrainingArguments("unused", use_cpu=True).max_grad_norm == 1.0
     assert transformers.TrainingArguments("unused", use_cpu=True).lr_scheduler_type == "linear"
@@ -80,16 +79,12 @@ def test_the_recipe_is_the_default_of_the_notebook(programs, definitions, notebo
 
 @pytest.fixture(scope="module")
 def streamed(programs, minilm, tmp_path_factory):
-    """A place with the program and tables of 1,000 and of very many rows, and what was reported of each; the second
-    is read by two processes at a time."""
+    """A place with the program and tables of few and of very many rows, and what was reported of each; the second is
+    read by two processes at a time."""
     place = tmp_path_factory.mktemp("stream")
     (place / "stream.py").write_text(programs["stream.py"])
-    lines = (REPOSITORY / "data" / "in_domain_train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
-    draw = random.Random(0)
-    with open(place / "huge.tsv", "w", encoding="utf-8") as file:
-        for _ in range(ROWS // 1000):
-            file.writelines(draw.choices(lines, k=1000))
-    (place / "few.tsv").write_text("".join(lines[:1000]), encoding="utf-8")
+    write_large_table(place / "huge.tsv", ROWS)
+    write_large_table(place / "few.tsv", FEW)
     command, common = [sys.executable, "stream.py"], os.environ | {"ENCODER": str(minilm), "TABLE": "huge.tsv"}
     few = answers(command, place, minilm, TABLE="few.tsv")
     runs = [subprocess.Popen(command, cwd=place, text=True, stdout=subprocess.PIPE,
@@ -101,21 +96,15 @@ def streamed(programs, minilm, tmp_path_factory):
 
 def test_every_row_is_read_once_by_one_of_two_processes(streamed):
     _, few, huge = streamed
-    assert [report["rows"] for report in huge] == [ROWS // 2] * 2 and few[0]["rows"] == 1000
+    assert [report["rows"] for report in huge] == [ROWS // 2] * 2 and few[0]["rows"] == FEW
 
 
 def test_memory_does_not_grow_with_the_file(streamed):
     """The same file read whole, before a single number is made of it, takes more than the limit."""
     place, few, huge = streamed
     assert max(report["memory MiB"] for report in huge) < few[0]["memory MiB"] + MEMORY_LIMIT
-    whole = """import psutil
-memory = lambda: psutil.Process().memory_info().rss / 2**20
-before = memory()
-rows = [line.rstrip().split("\\t") for line in open("huge.tsv", encoding="utf-8")]
-print(memory() - before)"""
-    added = float(subprocess.run([sys.executable, "-c", whole], cwd=place, capture_output=True, text=True).stdout)
     if ROWS >= 1_000_000:
-        assert added > MEMORY_LIMIT
+        assert memory_of_lists(place / "huge.tsv") > MEMORY_LIMIT
 
 
 def test_batches_keep_to_the_budget_and_need_little_padding(streamed):
@@ -141,6 +130,27 @@ def test_the_seed_decides_the_order(programs, definitions, minilm):
 
 def test_training_on_the_stream_lowers_the_loss(streamed, minilm):
     place = streamed[0]
-    report, = answers([sys.executable, "stream.py"], place, minilm, TABLE="few.tsv", STEPS="25")
+    report, = answers([sys.executable, "stream.py"], place, minilm, TABLE="few.tsv", STEPS="25", OUTPUT="streamed")
     assert report["batches"] == 25 and len(report["first losses"]) == 20
     assert sum(report["last losses"]) / 20 < report["first losses"][0]
+    before, after = (load_file(folder / "model.safetensors") for folder in (minilm, place / "streamed"))
+    name = "embeddings.word_embeddings.weight"
+    assert not before[name].equal(after[f"bert.{name}"])
+    assert transformers.AutoTokenizer.from_pretrained(place / "streamed")("A cat.") == transformers.AutoTokenizer.from_pretrained(minilm)("A cat.")
+
+
+# --- both ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["train.py", "stream.py"])
+@pytest.mark.parametrize("row", ["gb\t2\t\tThe cat sat.", "gb\t\t\tThe cat sat.", "gb\t1\tThe cat sat."],
+                         ids=["label 2", "no label", "three columns"])
+def test_a_bad_row_is_refused_and_named(programs, minilm, tmp_path, name, row):
+    copy_first_rows(tmp_path, train=20)
+    table = tmp_path / "in_domain_train.tsv"
+    table.write_text(table.read_text(encoding="utf-8") + row + "\n", encoding="utf-8")
+    run = subprocess.run([sys.executable, "-c", programs[name]], cwd=tmp_path, capture_output=True, text=True, timeout=600,
+                         env=os.environ | {"ENCODER": str(minilm), "CORPUS": ".", "OUTPUT": "model", "TABLE": table.name})
+    culprit = "in_domain_train.tsv" if name == "train.py" else "The cat sat."
+    assert run.returncode == 1 and not (tmp_path / "model").exists()
+    assert culprit in (last := run.stderr.splitlines()[-1]) and "ValueError" in last and "4 columns are needed" in last
