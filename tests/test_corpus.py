@@ -823,3 +823,20 @@ def test_card_lists_the_styles(tables, corpus, sources):
     assert {bare(line["style"]): line["sentences"] for line in tables["style"]} == {
         style: str(rows) for style, rows in styles.items()
     }
+
+
+def test_counts_by_which_the_notebook_explains_mistakes(notebook):
+    """Of a *do* after a pronoun in a statement, and of the comparisons that have a phenomenon of their own."""
+    with open(DATA / "in_domain_train.tsv", encoding="utf-8") as file:
+        rows = [line.rstrip("\n").split("\t") for line in file]
+    with open(DATA / "sources.tsv", encoding="utf-8") as file:
+        phenomena = {line.split("\t")[0]: line.split("\t")[3] for line in file}
+    emphatic = [label for _, label, _, sentence in rows if re.search(
+        r"\b(I|you|we|they|he|she|it) (do|does|did) (?!(n't|not|so|too|was|did)\b)[a-z]+", sentence, re.IGNORECASE)
+        and not sentence.endswith("?")]
+    comparisons = [label for source, label, *_ in rows if phenomena[source] == "comparative correlatives"]
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert f"of the {len(emphatic)} training statements in which a pronoun is followed by *do* or *did*" in text
+    assert set(emphatic) == {"0"}
+    assert f"of the {len(comparisons)} training sentences with comparisons" in text
+    assert f"{comparisons.count('1')} are good" in text
