@@ -730,7 +730,7 @@ def keep(rows, bench, further_keys=()):
     new, old = pd.DataFrame([row | bench.named | made for row in rows], columns=COLUMNS), recorded(path)
     if not old.empty:
         is_replaced = pd.MultiIndex.from_frame(old[keys]).isin(pd.MultiIndex.from_frame(new[keys]))
-        new = pd.concat([old[~is_replaced], new]) if not is_replaced.all() else new
+        new = pd.DataFrame(old[~is_replaced].to_dict("records") + new.to_dict("records"), columns=COLUMNS)
     new = new.sort_values(["part", "corpus", "encoder", "device"], kind="stable",
                           key=lambda column: column.map(list(TITLES).index) if column.name == "part" else column)
     new.to_csv(path.with_suffix(".part"), index=False, float_format="%.6g", lineterminator="\n")
