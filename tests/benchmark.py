@@ -591,9 +591,8 @@ def stream(bench):
     source = programs_of_notebook(nbformat.read(NOTEBOOK, as_version=4))["stream.py"]
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        table_of = {"40 thousand rows": 40_000, "a million rows": 1_000_000}
-        for what, count in table_of.items():
-            path = Path(place) / "table.tsv"
+        path = Path(place) / "table.tsv"
+        for what, count in {"40 thousand rows": 40_000, "a million rows": 1_000_000}.items():
             write_large_table(path, count)
             environment = os.environ | {"ENCODER": str(bench.folder), "TABLE": str(path)}
             run = subprocess.run([sys.executable, "-c", source], env=environment, stdout=subprocess.PIPE, text=True,

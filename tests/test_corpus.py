@@ -825,16 +825,12 @@ def test_card_lists_the_styles(tables, corpus, sources):
     }
 
 
-def test_counts_by_which_the_notebook_explains_mistakes(notebook):
+def test_counts_by_which_the_notebook_explains_mistakes(notebook, corpus, sources):
     """Of a *do* after a pronoun in a statement, and of the comparisons that have a phenomenon of their own."""
-    with open(DATA / "in_domain_train.tsv", encoding="utf-8") as file:
-        rows = [line.rstrip("\n").split("\t") for line in file]
-    with open(DATA / "sources.tsv", encoding="utf-8") as file:
-        phenomena = {line.split("\t")[0]: line.split("\t")[3] for line in file}
-    emphatic = [label for _, label, _, sentence in rows if re.search(
-        r"\b(I|you|we|they|he|she|it) (do|does|did) (?!(n't|not|so|too|was|did)\b)[a-z]+", sentence, re.IGNORECASE)
-        and not sentence.endswith("?")]
-    comparisons = [label for source, label, *_ in rows if phenomena[source] == "comparative correlatives"]
+    emphatic = [row.label for row in corpus[TRAIN] if re.search(
+        r"\b(I|you|we|they|he|she|it) (do|does|did) (?!(n't|not|so|too|was|did)\b)[a-z]+", row.sentence, re.IGNORECASE)
+        and not row.sentence.endswith("?")]
+    comparisons = [row.label for row in corpus[TRAIN] if sources[row.source]["phenomenon"] == "comparative correlatives"]
     text = "\n".join(cell.source for cell in notebook.cells)
     assert f"of the {len(emphatic)} training statements in which a pronoun is followed by *do* or *did*" in text
     assert set(emphatic) == {"0"}
