@@ -148,6 +148,15 @@ def test_a_silent_server_is_given_up_within_ten_seconds(definitions, serve, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_silent_server_leaves_no_thread_that_keeps_the_process_from_ending(definitions, serve):
+    before = set(threading.enumerate())
+    assert not definitions.is_reachable(serve("silent").url, seconds=1)
+    asking = [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("ThreadPoolExecutor")]
+    for thread in asking:
+        thread.join(5)
+    assert not any(thread.is_alive() for thread in asking)
+
+
 def test_no_server_is_noticed_within_ten_seconds(definitions, closed_url, tmp_path):
     start = time.monotonic()
     with pytest.raises(OSError, match=closed_url):

@@ -2,10 +2,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 import transformers
 from conftest import REPOSITORY, copy_first_rows
 from notebook_cells import memory_of_lists, programs_of_notebook, write_large_table
@@ -154,3 +156,23 @@ def test_a_bad_row_is_refused_and_named(programs, minilm, tmp_path, name, row):
     culprit = "in_domain_train.tsv" if name == "train.py" else "The cat sat."
     assert run.returncode == 1 and not (tmp_path / "model").exists()
     assert culprit in (last := run.stderr.splitlines()[-1]) and "ValueError" in last and "4 columns are needed" in last
+
+
+@pytest.mark.parametrize("name", ["train.py", "stream.py"])
+def test_only_safetensors_are_read(programs, minilm, tmp_path, name):
+    copy_first_rows(tmp_path, train=20)
+    shutil.copytree(minilm, tmp_path / "pickled", ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(load_file(minilm / "model.safetensors"), tmp_path / "pickled" / "pytorch_model.bin")
+    run = subprocess.run([sys.executable, "-c", programs[name]], cwd=tmp_path, capture_output=True, text=True, timeout=600,
+                         env=os.environ | {"ENCODER": "pickled", "CORPUS": ".", "OUTPUT": "model", "TABLE": "in_domain_train.tsv"})
+    assert run.returncode == 1 and "model.safetensors" in run.stderr.splitlines()[-1]
+
+
+def test_quotes_and_the_word_na_are_sentences_like_others(programs, minilm, tmp_path):
+    copy_first_rows(tmp_path, train=20)
+    with (tmp_path / "in_domain_train.tsv").open("a", encoding="utf-8") as file:
+        file.writelines(f"gb\t1\t\t{sentence}\n" for sentence in ['"Quite so.', "NA", '"Stop", she said.'])
+    report, = answers([sys.executable, "-c", programs["train.py"]], tmp_path, minilm, CORPUS=".", OUTPUT="model", EPOCHS="1")
+    assert report["sentences"] == 23
+    report, = answers([sys.executable, "-c", programs["stream.py"]], tmp_path, minilm, TABLE="in_domain_train.tsv")
+    assert report["rows"] == 23
