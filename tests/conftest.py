@@ -16,6 +16,7 @@ import nbformat
 import nbval.plugin
 import numpy as np
 import pytest
+import requests
 from arithmetic import FIXED_ARITHMETIC, is_as_stored
 from notebook_cells import NOTEBOOK, REPOSITORY, module_of_definitions
 from PIL import Image
@@ -138,6 +139,7 @@ def notebook():
 def definitions(notebook):
     """A module made of the notebook's cells tagged "definitions"."""
     module = module_of_definitions(notebook)
+    module.web.mount("http://127.0.0.1:", requests.adapters.HTTPAdapter())  # besides https; for the servers of the tests
     yield module
     del sys.modules[module.__name__]
 

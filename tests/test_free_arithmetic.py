@@ -13,12 +13,15 @@ DEV, OUT_OF_DOMAIN = [column for column in RUNS if column.startswith("dev MCC")]
 
 def moves(runs, columns):
     """How far the scores in `columns` lie from those of the run with the stored settings on the same processor, at most."""
-    scores = runs.set_index(["device", "setting"])[columns]
+    complete = runs.groupby("device").filter(lambda rows: "as stored" in set(rows["setting"]))
+    scores = complete.set_index(["device", "setting"])[columns]
     return (scores - scores.xs("as stored", level="setting")).abs().max(axis=None)
 
 
-# twice as much as was ever seen, and never less than a few verdicts, for processors that were not tried
-DEV_BOUND, OUT_OF_DOMAIN_BOUND = max(0.03, 2 * moves(RUNS, DEV)), max(0.06, 2 * moves(RUNS, OUT_OF_DOMAIN))
+# Twice as much as was seen, and never less than twice what it was while the default learning rate was 1e-4: 0.013 in
+# domain and 0.019 out of domain, on an AMD EPYC (a processor that was not tried may move this training as far).
+DEV_BOUND, OUT_OF_DOMAIN_BOUND = (2 * max(earlier, moves(RUNS, columns))
+                                  for earlier, columns in [(0.013, DEV), (0.019, OUT_OF_DOMAIN)])
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,8 @@ def free(tmp_path_factory):
 
 
 def test_metrics_are_read_from_the_output():
-    assert metrics("epoch 1  dev MCC 0.5\nepoch 2  dev MCC 0.45\nout-of-domain MCC -0.101, 95 %\n"
-                   "epoch 1  dev MCC 0.9") == ([0.5, 0.45], -0.101)
+    assert metrics("epoch 1  dev MCC 0.5\nepoch 2  dev MCC 0.45\nepoch 3  dev MCC 0  seconds 5\nepoch 4  dev MCC 4e-04\n"
+                   "out-of-domain MCC -0.101, 95 %\nepoch 1  dev MCC 0.9") == ([0.5, 0.45, 0, 4e-4], -0.101)
 
 
 def test_the_notebook_tells_how_far_they_moved(notebook):
@@ -40,8 +43,9 @@ def test_the_notebook_tells_how_far_they_moved(notebook):
         weights = runs.set_index("setting")["weights"]
         assert weights["as stored"] == weights["as stored, once more"]
         assert weights["as stored"] not in weights[["one thread", "four threads", "AVX-512"]].tolist()
-    moved = f"the dev MCC of an epoch by at most {moves(RUNS, DEV):.3f} and the out-of-domain MCC by {moves(RUNS, OUT_OF_DOMAIN):.3f}"
-    assert moved in text
+    moved = (f"moved the dev MCC of an epoch by at most {moves(RUNS, DEV):.3f} "
+             f"and the out-of-domain MCC by {moves(RUNS, OUT_OF_DOMAIN):.3f}")
+    assert moved in text and moved in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_metrics_stay_near_those_stored(free, notebook):

@@ -457,6 +457,14 @@ def without_tokenizer(folder, model):
         path.unlink()
 
 
+def with_tokenizer_of_another_model(folder, model):
+    """The same tokens, each with another number."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    tokenizer["model"]["vocab"] = {token: len(vocabulary) - 1 - number for token, number in vocabulary.items()}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
 def with_another_vocabulary(folder, model):
     model.resize_token_embeddings(20_000)
     model.save_pretrained(folder)
@@ -467,6 +475,7 @@ def with_another_vocabulary(folder, model):
     (with_weights_cut_short, "safetensors"), (lacking_a_layer, "encoder.layer.2.* is missing"),
     (with_weights_of_another_size, "of another size"), (without_tokenizer, "tokenizer knows"),
     (with_another_vocabulary, "tokenizer knows 30,522 tokens, the model 20,000"),
+    (with_tokenizer_of_another_model, "token 30521 is .PAD. to its tokenizer only"),
 ], ids=lambda value: getattr(value, "__name__", None))
 def test_an_encoder_that_cannot_be_trained_is_refused(definitions, encoder_folder, tiny_model, spoil, words):
     spoil(encoder_folder, tiny_model)
@@ -658,12 +667,12 @@ def test_a_loss_that_is_no_number_stops_training_at_its_step(definitions, traini
 
 
 def test_a_loss_that_is_no_number_is_seen_in_the_last_step_also_where_asking_is_dear(definitions, training, monkeypatch):
-    """As on a GPU, where the loss is fetched seldom: the model says that it is on another device."""
+    """As on a GPU, where the loss is fetched seldom: the model says that it is on another device. Told is the first step."""
     model = training["model"]
     monkeypatch.setattr(type(model), "device", property(lambda _: SimpleNamespace(type="cuda")))
     batches = training["batches"]
     model.register_forward_hook(lambda _, __, output: setattr(output, "loss", output.loss * math.nan))
-    with pytest.raises(FloatingPointError, match="The loss of step 2 is nan"):
+    with pytest.raises(FloatingPointError, match="The loss of step 1 is nan"):
         definitions.train_one_epoch(**training | {"batches": batches})
 
 

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 import transformers
 from conftest import NOTEBOOK, REPOSITORY, copy_recorded_runs
+from notebook_cells import programs_of_notebook
 
 OUTDATED = ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning")
 TEMPORARY = Path(tempfile.gettempdir())
@@ -46,6 +47,7 @@ def watched(tmp_path_factory, small_corpus):
 
 
 def test_nothing_is_written_outside_the_place_and_the_caches(watched):
+    """As far as Python sees it: the library that writes safetensors opens its files past Python's audit hook."""
     place, _, events = watched
     written = {Path(what) for kind, what in events if kind in ("open", "os.mkdir", "os.rename")}
     assert any(path.is_relative_to(place / "pictures") for path in written)
@@ -82,6 +84,18 @@ def test_no_pickle_is_read(watched):
     assert [event for event in watched[2] if event[0] == "pickle.find_class"] == []
 
 
+def test_a_connection_and_a_pickle_would_have_been_noted(tmp_path, monkeypatch):
+    cell = """import pickle, socket
+with socket.socket() as one:
+    one.connect_ex(("127.0.0.1", 9))
+pickle.loads(pickle.dumps(socket.socket))"""
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)]), tmp_path / "both.ipynb")
+    monkeypatch.setattr("test_place.NOTEBOOK", tmp_path / "both.ipynb")
+    assert started(tmp_path, "none", tmp_path / "watch").wait(timeout=60) == 0
+    noted = {line.split("\t")[0] for line in (tmp_path / "watch").read_text().splitlines()}
+    assert {"socket.connect", "pickle.find_class"} <= noted
+
+
 def test_repeated_rows_are_told(watched):
     counts = next(block for block in watched[1].split("Out[") if "repeated" in block)
     assert [line.split()[-1] for line in counts.splitlines() if line.split()[:1] in (["train"], ["dev"], ["test"])] == ["1"] * 3
@@ -89,6 +103,15 @@ def test_repeated_rows_are_told(watched):
 
 def test_telemetry_is_off_before_the_hub_is_imported(notebook):
     first = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    program = f"{first}\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
+    without = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and name != "DO_NOT_TRACK"}
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=without).stdout == "True\n"
+
+
+@pytest.mark.parametrize("name", ["train.py", "stream.py"])
+def test_telemetry_is_off_in_the_programs(notebook, name):
+    source = programs_of_notebook(notebook)[name]
+    first = source[:source.index("import transformers")]  # what it does before
     program = f"{first}\nfrom huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)"
     without = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and name != "DO_NOT_TRACK"}
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=without).stdout == "True\n"
