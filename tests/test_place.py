@@ -125,7 +125,7 @@ def test_an_interrupted_training_leaves_the_best_epoch_usable(tmp_path, small_co
         if line.lstrip("\r ").startswith("epoch 2"):
             run.send_signal(signal.SIGINT)
             break
-    rest = run.communicate(timeout=60)[0]
+    rest = run.communicate(timeout=300)[0]
     assert run.returncode == 1 and "KeyboardInterrupt" in rest
     assert {path.name for path in tmp_path.iterdir()} <= {"model", "pictures"}
     judged = transformers.pipeline("text-classification", model=str(tmp_path / "model"))("The ice melted.")
