@@ -113,6 +113,7 @@ class Paradigm:
     about: str
     frames: list
     acceptable_only: bool = False
+    training_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ def read_paradigms(folder=HERE / "paradigms"):
                 paradigms[-1].about = rest.strip()
             elif line == "acceptable only":
                 paradigms[-1].acceptable_only = True
+            elif line == "training only":
+                paradigms[-1].training_only = True
             else:
                 if line in seen_templates:
                     raise ParadigmError(f"{where}: this frame stands twice: {line!r}")
@@ -166,7 +169,8 @@ def read_paradigms(folder=HERE / "paradigms"):
     for paradigm in paradigms:
         # The frames with the smallest hashes are held out, so adding a frame moves few.
         ranked = sorted(paradigm.frames, key=lambda frame: draw(2**60, "held-out frame", frame[0]))
-        held_out = {template for template, _ in ranked[: max(1, round(HELD_OUT_FRAMES * len(ranked)))]}
+        number = 0 if paradigm.training_only else max(1, round(HELD_OUT_FRAMES * len(ranked)))
+        held_out = {template for template, _ in ranked[:number]}
         paradigm.frames = [
             Frame(template, paradigm.name, where, template in held_out)
             for template, where in paradigm.frames
@@ -339,7 +343,8 @@ def build_in_domain(paradigms, lexicon, contexts):
     """The in-domain train and dev sentences: two lists of Sentence.
 
     All dev sentences use the held-out words; some come from held-out frames as well, the
-    others from frames that training shows with other words.
+    others from frames that training shows with other words. Paradigms for training only
+    have none.
     """
     trained = {p.name: [f for f in p.frames if not f.held_out] for p in paradigms}
     held_out = {p.name: [f for f in p.frames if f.held_out] for p in paradigms}
@@ -348,16 +353,22 @@ def build_in_domain(paradigms, lexicon, contexts):
     forbidden = set().union(*(neighbours(sentence.text) for sentence in train))
     contrasted = {sentence.frame for sentence in train if not sentence.label}
     contrasted |= {f.where for p in paradigms if p.acceptable_only for f in p.frames}
+    paradigms = [p for p in paradigms if not p.training_only]
     trained = {name: [f for f in frames if f.where in contrasted] for name, frames in trained.items()}
     new_frame_rows = round(NEW_FRAME_ROWS * DEV_ROWS)
     dev = build_part(paradigms, held_out, new_frame_rows, lexicon, contexts, True, taken, forbidden)
     known_frame_rows = DEV_ROWS - new_frame_rows
     dev += build_part(paradigms, trained, known_frame_rows, lexicon, contexts, True, taken, forbidden)
-    return train, sorted(dev, key=lambda s: draw(2**60, "order", s.text))
+    return shuffle(train), shuffle(dev)
+
+
+def shuffle(sentences):
+    """The sentences in an order that tells nothing, and is the same every time."""
+    return sorted(sentences, key=lambda sentence: draw(2**60, "order", sentence.text))
 
 
 def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forbidden):
-    """`rows` sentences from the `frames` of each paradigm (a dict), in random order."""
+    """`rows` sentences from the `frames` of each paradigm (a dict)."""
     pairs, singles = quotas(paradigms, frames, rows)
     sentences, owed_pairs, owed_singles = [], 0, 0
     for paradigm in paradigms:  # what one paradigm cannot give, the next one does
@@ -375,7 +386,7 @@ def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forb
             f"{owed_pairs} pairs and {owed_singles} single sentences are missing after the last "
             f"paradigm, {paradigms[-1].name}: add frames, slots or choices to the paradigms"
         )
-    return sorted(sentences, key=lambda s: draw(2**60, "order", s.text))
+    return sentences
 
 
 def quotas(paradigms, frames, rows):
@@ -496,7 +507,7 @@ def read_out_of_domain(folder=HERE / "out_of_domain"):
             source = f"{path.stem}-{phenomenon.replace(' ', '-')}"
             phenomena[source] = phenomenon
             sentences.append(Sentence(source, int(mark == ""), text, f"{path.name}, line {number}"))
-    return sorted(sentences, key=lambda s: draw(2**60, "order", s.text)), phenomena
+    return shuffle(sentences), phenomena
 
 
 def build():
