@@ -65,6 +65,6 @@ def test_the_score_on_cola_is_that_of_the_card(free, definitions, real_corpus):
     assert len(dev) == 1043
     reached = definitions.score(dev["label"], definitions.predict(model, definitions.encode(dev["sentence"], tokenizer), tokenizer))
     card = (REPOSITORY / "data" / "README.md").read_text(encoding="utf-8")
-    told = re.search(r"1,043 dev sentences \| (0\.\d{3}) \| (0\.\d{3}) \|", card).groups()
+    told = float(re.search(r"1,043 dev sentences \| (0\.\d{3}) \|", card)[1])
     print(f"MCC on CoLA's 1,043 dev sentences: {reached['MCC']:.3f}")
-    assert [reached["MCC"]] * 2 == pytest.approx([float(figure) for figure in told], abs=DEV_BOUND)
+    assert reached["MCC"] == pytest.approx(told, abs=DEV_BOUND)
