@@ -6,9 +6,10 @@
     python data/run_experiments.py --table          # the table of the README: all runs, grouped by what was changed
 
 The list below was fixed before the runs were made, but for what a comment in it says came in later. Runs with "blac-1" in
-their name were made with the first version of our corpus; `git log data/in_domain_train.tsv` leads to it. Each run executes the notebook itself, headless, up to the cell that scores the test, and takes the row from there.
-The real CoLA is downloaded by the notebook if it is not in data/ yet. `--jobs` runs go on at the same time (as many as
-there are cores), each on its share of the cores.
+their name were made with the first version of our corpus; `git log data/in_domain_train.tsv` leads to it. Each run executes
+the notebook itself, headless, up to the cell that scores the test, and takes the row from there. The real CoLA is downloaded
+by the notebook if it is not in data/ yet; where it is, a run on our corpus also tells the score on CoLA's dev sentences.
+`--jobs` runs go on at the same time (as many as there are cores), each on its share of the cores.
 """
 import argparse
 import json
@@ -40,7 +41,7 @@ def all_runs():
     for corpus in CORPORA:  # how much the seed decides, and what pre-training buys
         for seed in range(1, 6):
             runs[f"{corpus}/default/seed-{seed}"] = {"SEED": seed}
-            if corpus == "cola" or seed <= 3:  # five seeds on the first version of our corpus told no more than three
+            if corpus == "cola" or seed <= 3:  # with the first version of our corpus, all five seeds stayed at 0
                 runs[f"{corpus}/random-weights/seed-{seed}"] = {"SEED": seed, "ENCODER": "random"}
     for corpus in CORPORA:  # how the score grows with the data
         for weights, encoder in {"default": "minilm", "random-weights": "random"}.items():
@@ -144,9 +145,9 @@ found = {"training sentences": len(encoded["train"]), "best epoch": log["dev MCC
          "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
          "threads": torch.get_num_threads(), "torch": torch.__version__, "transformers": transformers.__version__}
 if settings.corpus == "bundled" and Path("data/cola_public_1.1.zip").exists():  # what carries over to CoLA
-    cola = pd.concat([read_corpus(Path("data/cola_public_1.1.zip"))[part] for part in ("dev", "test")])
-    carried_over = predict(model, encode(cola["sentence"], tokenizer), tokenizer)
-    found["CoLA MCC"] = score(cola["label"], carried_over)["MCC"]
+    cola = read_corpus(Path("data/cola_public_1.1.zip"))
+    cola = pd.concat([cola["dev"], cola["test"]])
+    found["CoLA MCC"] = score(cola["label"], predict(model, encode(cola["sentence"], tokenizer), tokenizer))["MCC"]
 print(pd.Series(vars(settings) | found).to_json())
 """
 
