@@ -692,7 +692,20 @@ def test_memory_that_runs_out_is_told_what_to_lower(definitions, training):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU whose memory could run out")
 def test_gpu_memory_that_runs_out_is_told_what_to_lower(definitions, training):
     training["model"].register_forward_pre_hook(lambda *_: torch.empty(2**48, device="cuda"))
-    with pytest.raises(MemoryError, match="BATCH_SIZE.*PRECISION.*ENCODER"):
+    with pytest.raises(MemoryError, match="BATCH_SIZE.*ENCODER.*PRECISION"):
+        definitions.train_one_epoch(**training)
+
+
+@pytest.mark.parametrize("message, kind", [
+    ("CUDA out of memory. Tried to allocate 2.00 GiB.", MemoryError), ("CUDA error: out of memory", MemoryError),
+    ("MPS backend out of memory (MPS allocated: 8.00 GB)", MemoryError),
+    ("CUDA error: an illegal memory access was encountered", RuntimeError)])
+def test_the_messages_of_gpus_are_told_apart(definitions, training, message, kind):
+    def fail(*_):
+        raise RuntimeError(message)
+
+    training["model"].register_forward_pre_hook(fail)
+    with pytest.raises(kind, match=re.escape(message.rstrip("."))):
         definitions.train_one_epoch(**training)
 
 

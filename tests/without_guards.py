@@ -50,7 +50,7 @@ NOT_WRITTEN = 'with remedy(f"{folder} was not written", "Make room, or name anot
 COLUMNS, EMPTY = 'lines.str.count("\\t") != len(columns) - 1', 'table["sentence"].str.strip() == ""'
 LABELS, UNREADABLE = '~table["label"].isin(["0", "1"])', r'"\0|\ufffd"'
 CUT, WORDS = "ids if len(ids) <= max_length else ids[:max_length - 1] + ids[-1:]", "isinstance(text, str) and text.strip()"
-MEMORY = '@remedy("Out of memory", "Restart: lower BATCH_SIZE, PRECISION=bf16 or smaller ENCODER.", MemoryError, about="memory")'
+MEMORY = '@remedy("Out of memory", "Restart: smaller BATCH_SIZE, ENCODER or PRECISION=bf16.", MemoryError, "of memory|allocate")'
 
 # What libraries do is not here: requests counts the bytes of a connection that is cut half-way (what must not be left
 # behind then is here), zipfile compares the checksums of members. Nor are quotes in a table, which nothing interprets.
@@ -125,7 +125,8 @@ GUARDS = {
         Guard("NaN loss, the step", " - sum(not earlier.isfinite() for earlier in losses)", "", "seen_in_the_last_step"),
         Guard("NaN loss on a GPU", " or members is batches[-1]", "", "seen_in_the_last_step"),
         Guard("out of memory", MEMORY, "", "test_memory_that_runs_out"),
-        Guard("not out of memory", ', about="memory"', "", "not_taken_for_lack_of_memory"),
+        Guard("not out of memory", ', "of memory|allocate"', "", "not_taken_for_lack_of_memory"),
+        Guard("memory, but not lack of it", '"of memory|allocate"', '"memory"', "messages_of_gpus"),
         Guard("interrupt", "if folder:\n", "if folder and epoch == settings.epochs:\n", "an_interrupted_training"),
         Guard("best epoch", 'if dev["MCC"] > best_mcc:', "if True:", "weights_of_the_best_epoch"),
         Guard("NaN probabilities", "np.isfinite(probabilities).all()", "True", "weights_spoiled_by_the_last_step"),
