@@ -240,7 +240,8 @@ def main():
         parser.error(f"{unknown[0]}: no such run; --list prints them all")
     if former := [name for name in arguments.names if "blac-1" in name]:
         parser.error(f"{former[0]}: this was made with the first version of our corpus. To repeat it, check that version out "
-                     "(`git log data/in_domain_train.tsv` leads to it) and leave out the -1.")
+                     "(`git log data/in_domain_train.tsv` leads to it) and write blac for blac-1; there, "
+                     "blac-1/epochs-4-learning-rate-7e-05 is called blac/default.")
     if arguments.list:
         print(*(f"{'*' if name in recorded() else ' '} {name}" for name in runs), sep="\n")
         return

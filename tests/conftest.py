@@ -24,6 +24,9 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 _saved_environment = {}
+# the real CoLA's zip, where there is one: as the notebook keeps it, or beside the repository
+COLA = next((folder / "cola_public_1.1.zip" for folder in (REPOSITORY / "data", REPOSITORY.parent / "shared")
+             if (folder / "cola_public_1.1.zip").exists()), None)
 _written = None
 
 
@@ -127,7 +130,7 @@ def pytest_configure():
     _saved_environment.update(os.environ)
     for name in names_of_settings():
         os.environ.pop(name, None)
-    os.environ.update(FIXED_ARITHMETIC, CORPUS="bundled", ENCODER="minilm", HF_HUB_OFFLINE="1",
+    os.environ.update(FIXED_ARITHMETIC, CORPUS="bundled", ENCODER="minilm", DEVICE="cpu", HF_HUB_OFFLINE="1",
                       MODEL_FOLDER=f"{_written}/model", PICTURES_FOLDER=f"{_written}/pictures")
 
 
@@ -172,10 +175,9 @@ def closed_url(no_proxy):
 
 @pytest.fixture(scope="session")
 def real_corpus():
-    path = REPOSITORY.parent / "shared" / "cola_public_1.1.zip"
-    if not path.exists():
-        pytest.skip("CoLA's own zip does not lie in shared/ beside the repository")
-    return path
+    if not COLA:
+        pytest.skip("CoLA's own zip lies neither in data/ nor in shared/ beside the repository")
+    return COLA
 
 
 @pytest.fixture

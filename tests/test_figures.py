@@ -22,7 +22,7 @@ def scores(text):
 
 def without_other_numbers(text):
     """The text without addresses, versions, a setting of AdamW, and names of runs."""
-    return re.sub(r"https?://\S+|(?:Python|SciPy) [\d.]+|β₂ = [\d.]+|share-[\d.]+", "", text)
+    return re.sub(r"https?://\S+|(?:Python|SciPy|py) -?[\d.]+|β₂ = [\d.]+|share-[\d.]+", "", text)
 
 
 def rows(text):

@@ -303,16 +303,16 @@ def trained_parts(folder, encoder):
             for was, is_now in zip(*parts)]
 
 
-@pytest.mark.parametrize("make_corpus, epochs, share, frozen", [(folder_corpus, 2, 0.25, 3), (own_corpus, 1, 1, 0)],
-                         ids=["folder", "own table"])
-def test_it_runs_on_other_settings(tmp_path, monkeypatch, minilm, make_corpus, epochs, share, frozen):
+@pytest.mark.parametrize("make_corpus, epochs, share, frozen, precision",
+                         [(folder_corpus, 2, 0.25, 3, "bf16"), (own_corpus, 1, 1, 0, "fp32")], ids=["folder", "own table"])
+def test_it_runs_on_other_settings(tmp_path, monkeypatch, minilm, make_corpus, epochs, share, frozen, precision):
     place = tmp_path / "place"
     place.mkdir()
     shutil.copy(NOTEBOOK, place)
     copy_recorded_runs(place)
     corpus, sizes = make_corpus(place)
     settings = {"CORPUS": corpus, "EPOCHS": epochs, "SEED": 7, "BATCH_SIZE": 16, "TRAIN_SHARE": share, "FROZEN_PARTS": frozen,
-                "MODEL_FOLDER": "out/model", "PICTURES_FOLDER": "out/pictures"}
+                "PRECISION": precision, "MODEL_FOLDER": "out/model", "PICTURES_FOLDER": "out/pictures"}
     for name, value in settings.items():
         monkeypatch.setenv(name, str(value))
     run = nbclient.NotebookClient(nbformat.read(place / NOTEBOOK.name, as_version=4), timeout=900,
@@ -320,7 +320,8 @@ def test_it_runs_on_other_settings(tmp_path, monkeypatch, minilm, make_corpus, e
     texts = [text for cell in run.cells if cell.cell_type == "code" for output in cell.outputs for text in texts_of(output)]
     card = next(text for text in texts if text.startswith("corpus "))
     assert corpus in card.splitlines()[0]
-    assert all(part in card for part in (f"{epochs} epochs", "16 sentences a step", "seed 7", "MiniLM"))
+    assert all(part in card for part in (f"{epochs} epochs", "16 sentences a step", "seed 7", "MiniLM", precision))
+    assert any("the same to the last digit: True" in text for text in texts)  # with bf16, attention is computed otherwise
     counts = next(text for text in texts if "<table" in text and "mean words" in text)
     assert [int(count) for count in re.findall(r"<th>(?:train|dev|test)</th>\s*<td>(\d+)</td>", counts)] == list(sizes.values())
     assert [output.text for cell in run.cells if cell.cell_type == "code" for output in cell.outputs
