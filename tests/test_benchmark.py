@@ -185,6 +185,6 @@ def test_figures_in_the_notebook_on_speed_are_recorded(notebook, start, end, men
 @pytest.mark.skipif(not benchmark.RESULTS.exists(), reason="nothing is measured yet: run tests/benchmark.py")
 def test_figures_in_the_readme_on_speed_are_recorded():
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    found = figures_in(readme[readme.index("## How fast it is"):readme.index("## Your own data")])
+    found = figures_in(readme[readme.index("## How fast it is"):readme.index("## Changing it")])
     goals_and_limits = {"5", "10", "30", "60"}
     assert len(found) >= 8 and set(found) - recorded_figures() - goals_and_limits == set()
