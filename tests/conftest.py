@@ -24,9 +24,6 @@ from PIL import Image
 from scipy.ndimage import maximum_filter, minimum_filter
 
 _saved_environment = {}
-# the real CoLA's zip, where there is one: as the notebook keeps it, or beside the repository
-COLA = next((folder / "cola_public_1.1.zip" for folder in (REPOSITORY / "data", REPOSITORY.parent / "shared")
-             if (folder / "cola_public_1.1.zip").exists()), None)
 _written = None
 
 
@@ -175,9 +172,11 @@ def closed_url(no_proxy):
 
 @pytest.fixture(scope="session")
 def real_corpus():
-    if not COLA:
-        pytest.skip("CoLA's own zip lies neither in data/ nor in shared/ beside the repository")
-    return COLA
+    """The real CoLA's zip: as the notebook keeps it, or beside the repository."""
+    for folder in (REPOSITORY / "data", REPOSITORY.parent / "shared"):
+        if (folder / "cola_public_1.1.zip").exists():
+            return folder / "cola_public_1.1.zip"
+    pytest.skip("CoLA's own zip lies neither in data/ nor in shared/ beside the repository")
 
 
 @pytest.fixture
