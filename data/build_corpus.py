@@ -98,14 +98,14 @@ def read_lexicon(folder=HERE / "lexicon"):
 class Frame:
     """One line of a paradigm: a template with exactly one contrast.
 
-    Of a frame that is `plain_only`, the starred sides stay out of the corpus.
+    Of a frame whose mark is "-", the starred sides stay out of the corpus; if it is "+", out of dev.
     """
 
     template: str
     paradigm: str
     where: str
     held_out: bool
-    plain_only: bool = False
+    mark: str = ""
 
 
 @dataclass
@@ -166,19 +166,19 @@ def read_paradigms(folder=HERE / "paradigms"):
             elif keyword == "times" and rest.isdecimal():
                 paradigms[-1].times = int(rest)
             else:
-                template = line.removeprefix("- ")
+                mark, template = (line[0], line[2:]) if line[:2] in ("- ", "+ ") else ("", line)
                 if template in seen_templates:
                     raise ParadigmError(f"{where}: this frame stands twice: {line!r}")
                 seen_templates.add(template)
-                paradigms[-1].frames.append((template, where, template != line))
+                paradigms[-1].frames.append((template, where, mark))
     for paradigm in paradigms:
         # The frames with the smallest hashes are held out, so adding a frame moves few.
         ranked = sorted(paradigm.frames, key=lambda frame: draw(2**60, "held-out frame", frame[0]))
         number = 0 if paradigm.training_only else max(1, round(HELD_OUT_FRAMES * len(ranked)))
         held_out = {template for template, *_ in ranked[:number]}
         paradigm.frames = [
-            Frame(template, paradigm.name, where, template in held_out, plain_only)
-            for template, where, plain_only in paradigm.frames
+            Frame(template, paradigm.name, where, template in held_out, mark)
+            for template, where, mark in paradigm.frames
         ]
     return paradigms
 
@@ -358,9 +358,7 @@ def build_in_domain(paradigms, lexicon, contexts):
     forbidden = set().union(*(neighbours(sentence.text) for sentence in train))
     contrasted = {sentence.frame for sentence in train if not sentence.label}
     paradigms = [p for p in paradigms if not p.training_only]
-    trained = {
-        name: [f for f in frames if f.plain_only or f.where in contrasted] for name, frames in trained.items()
-    }
+    trained = {name: [f for f in frames if f.mark or f.where in contrasted] for name, frames in trained.items()}
     new_frame_rows = round(NEW_FRAME_ROWS * DEV_ROWS)
     dev = build_part(paradigms, held_out, new_frame_rows, lexicon, contexts, True, taken, forbidden)
     known_frame_rows = DEV_ROWS - new_frame_rows
@@ -375,7 +373,7 @@ def shuffle(sentences):
 
 def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forbidden):
     """`rows` sentences from the `frames` of each paradigm (a dict)."""
-    pairs, singles = quotas(paradigms, frames, rows)
+    pairs, singles = quotas(paradigms, frames, rows, held_out)
     sentences, owed_pairs, owed_singles = [], 0, 0
     for paradigm in paradigms:  # what one paradigm cannot give, the next one does
         name = paradigm.name
@@ -392,13 +390,18 @@ def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forb
     return sentences
 
 
-def quotas(paradigms, frames, rows):
+def gives_pairs(frame, held_out):
+    """Whether the starred sides of a frame are used: in dev if `held_out`, else in training."""
+    return frame.mark not in ("-", "+") if held_out else frame.mark != "-"
+
+
+def quotas(paradigms, frames, rows, held_out):
     """How many pairs and how many single acceptable sentences each paradigm gives.
 
     Each phenomenon has the same share of acceptable sentences, so that the phenomenon does
     not tell the label.
     """
-    weights = {p.name: p.times * sum(not f.plain_only for f in frames[p.name]) for p in paradigms}
+    weights = {p.name: p.times * sum(gives_pairs(f, held_out) for f in frames[p.name]) for p in paradigms}
     pairs = share_out(round(UNACCEPTABLE_SHARE * rows), weights)
     of_phenomenon = Counter()
     for paradigm in paradigms:
@@ -429,7 +432,7 @@ def yield_paradigm(name, frames, pairs, singles, lexicon, contexts, held_out, ta
     sentences, paired = [], set()
     names = {word.lemma for word in lexicon["name"]}
     order = sorted(frames, key=lambda frame: draw(2**60, "frame order", frame.template))
-    contrasted = [frame for frame in order if not frame.plain_only]
+    contrasted = [frame for frame in order if gives_pairs(frame, held_out)]
 
     def give(frame, filling, labels):
         acceptable, unacceptable = fill(frame, filling, lexicon, held_out)
@@ -449,7 +452,7 @@ def yield_paradigm(name, frames, pairs, singles, lexicon, contexts, held_out, ta
         if pairs and give(frame, filling, (1, 0)):
             paired.add(frame)
             pairs -= 1
-    single_order = sorted(order, key=lambda frame: (not frame.plain_only, frame in paired))
+    single_order = sorted(order, key=lambda frame: (gives_pairs(frame, held_out), frame in paired))
     for filling, frame in product(range(40), single_order):
         if singles and give(frame, filling, (1,)):
             singles -= 1
