@@ -16,7 +16,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import count
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -26,7 +26,7 @@ UNACCEPTABLE_SHARE = 0.34
 HELD_OUT_FRAMES = 0.06  # share of the frames of a paradigm that only the dev file uses
 HELD_OUT_WORDS = 0.12  # share of the words of a class that only the dev file uses
 NEW_FRAME_ROWS = 0.3  # share of the dev rows that come from held-out frames
-CONTEXT_SHARE = 0.12  # share of the plain statements that are set in a context
+CONTEXT_SHARE = 0.22  # share of the plain statements that are set in a context
 FILES = ("in_domain_train.tsv", "in_domain_dev.tsv", "out_of_domain_dev.tsv")
 
 NOUN_FORMS = ("sg", "pl")
@@ -96,28 +96,24 @@ def read_lexicon(folder=HERE / "lexicon"):
 
 @dataclass(frozen=True)
 class Frame:
-    """One line of a paradigm: a template with exactly one contrast.
-
-    Of a frame whose mark is "-", the starred sides stay out of the corpus; if it is "+", out of dev.
-    """
+    """One line of a paradigm: a template with exactly one contrast."""
 
     template: str
     paradigm: str
     where: str
     held_out: bool
-    mark: str = ""
 
 
 @dataclass
 class Paradigm:
-    """A named contrast: its phenomenon, what it is about, its frames, how often each of them counts."""
+    """A named contrast: what it is about, its phenomenon, its frames, which sides are used."""
 
     name: str
     phenomenon: str
     about: str
     frames: list
+    acceptable_only: bool = False
     training_only: bool = False
-    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -161,24 +157,23 @@ def read_paradigms(folder=HERE / "paradigms"):
                 raise ParadigmError(f"{where}: no paradigm stands above this line: {line!r}")
             elif keyword == "about":
                 paradigms[-1].about = rest.strip()
+            elif line == "acceptable only":
+                paradigms[-1].acceptable_only = True
             elif line == "training only":
                 paradigms[-1].training_only = True
-            elif keyword == "times" and rest.isdecimal():
-                paradigms[-1].times = int(rest)
             else:
-                mark, template = (line[0], line[2:]) if line[:2] in ("- ", "+ ") else ("", line)
-                if template in seen_templates:
+                if line in seen_templates:
                     raise ParadigmError(f"{where}: this frame stands twice: {line!r}")
-                seen_templates.add(template)
-                paradigms[-1].frames.append((template, where, mark))
+                seen_templates.add(line)
+                paradigms[-1].frames.append((line, where))
     for paradigm in paradigms:
         # The frames with the smallest hashes are held out, so adding a frame moves few.
         ranked = sorted(paradigm.frames, key=lambda frame: draw(2**60, "held-out frame", frame[0]))
         number = 0 if paradigm.training_only else max(1, round(HELD_OUT_FRAMES * len(ranked)))
-        held_out = {template for template, *_ in ranked[:number]}
+        held_out = {template for template, _ in ranked[:number]}
         paradigm.frames = [
-            Frame(template, paradigm.name, where, template in held_out, mark)
-            for template, where, mark in paradigm.frames
+            Frame(template, paradigm.name, where, template in held_out)
+            for template, where in paradigm.frames
         ]
     return paradigms
 
@@ -357,8 +352,9 @@ def build_in_domain(paradigms, lexicon, contexts):
     taken = {" ".join(normalise(sentence.text)) for sentence in train}
     forbidden = set().union(*(neighbours(sentence.text) for sentence in train))
     contrasted = {sentence.frame for sentence in train if not sentence.label}
+    contrasted |= {f.where for p in paradigms if p.acceptable_only for f in p.frames}
     paradigms = [p for p in paradigms if not p.training_only]
-    trained = {name: [f for f in frames if f.mark or f.where in contrasted] for name, frames in trained.items()}
+    trained = {name: [f for f in frames if f.where in contrasted] for name, frames in trained.items()}
     new_frame_rows = round(NEW_FRAME_ROWS * DEV_ROWS)
     dev = build_part(paradigms, held_out, new_frame_rows, lexicon, contexts, True, taken, forbidden)
     known_frame_rows = DEV_ROWS - new_frame_rows
@@ -373,14 +369,17 @@ def shuffle(sentences):
 
 def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forbidden):
     """`rows` sentences from the `frames` of each paradigm (a dict)."""
-    pairs, singles = quotas(paradigms, frames, rows, held_out)
+    pairs, singles = quotas(paradigms, frames, rows)
     sentences, owed_pairs, owed_singles = [], 0, 0
     for paradigm in paradigms:  # what one paradigm cannot give, the next one does
         name = paradigm.name
-        made, owed_pairs, owed_singles = yield_paradigm(
-            name, frames[name], pairs[name] + owed_pairs, singles[name] + owed_singles,
+        wanted_pairs = 0 if paradigm.acceptable_only else pairs[name] + owed_pairs
+        made, missing_pairs, owed_singles = yield_paradigm(
+            name, frames[name], wanted_pairs, singles[name] + owed_singles,
             lexicon, contexts, held_out, taken, forbidden,
         )
+        if not paradigm.acceptable_only:
+            owed_pairs = missing_pairs
         sentences += made
     if owed_pairs or owed_singles:
         raise ParadigmError(
@@ -390,25 +389,20 @@ def build_part(paradigms, frames, rows, lexicon, contexts, held_out, taken, forb
     return sentences
 
 
-def gives_pairs(frame, held_out):
-    """Whether the starred sides of a frame are used: in dev if `held_out`, else in training."""
-    return frame.mark not in ("-", "+") if held_out else frame.mark != "-"
-
-
-def quotas(paradigms, frames, rows, held_out):
+def quotas(paradigms, frames, rows):
     """How many pairs and how many single acceptable sentences each paradigm gives.
 
     Each phenomenon has the same share of acceptable sentences, so that the phenomenon does
     not tell the label.
     """
-    weights = {p.name: p.times * sum(gives_pairs(f, held_out) for f in frames[p.name]) for p in paradigms}
+    weights = {p.name: 0 if p.acceptable_only else len(frames[p.name]) for p in paradigms}
     pairs = share_out(round(UNACCEPTABLE_SHARE * rows), weights)
     of_phenomenon = Counter()
     for paradigm in paradigms:
         of_phenomenon[paradigm.phenomenon] += pairs[paradigm.name]
     singles = {}
     for phenomenon, number in share_out(rows - 2 * sum(pairs.values()), of_phenomenon).items():
-        members = {p.name: p.times * len(frames[p.name]) for p in paradigms if p.phenomenon == phenomenon}
+        members = {p.name: len(frames[p.name]) for p in paradigms if p.phenomenon == phenomenon}
         singles |= share_out(number, members) if number else dict.fromkeys(members, 0)
     return pairs, singles
 
@@ -425,37 +419,31 @@ def share_out(total, weights):
 def yield_paradigm(name, frames, pairs, singles, lexicon, contexts, held_out, taken, forbidden):
     """Up to `pairs` unacceptable sentences with their twins and `singles` acceptable ones.
 
-    The single sentences come from the frames that give plain sides only, then from those
-    that gave no pair. Returns the sentences, and how many pairs and singles the frames
-    could not give.
+    Returns the sentences, and how many pairs and singles the frames could not give.
     """
-    sentences, paired = [], set()
+    sentences = []
     names = {word.lemma for word in lexicon["name"]}
     order = sorted(frames, key=lambda frame: draw(2**60, "frame order", frame.template))
-    contrasted = [frame for frame in order if gives_pairs(frame, held_out)]
-
-    def give(frame, filling, labels):
-        acceptable, unacceptable = fill(frame, filling, lexicon, held_out)
-        key = (frame.template, filling)
-        good = acceptable[draw(len(acceptable), *key, "good")]
-        bad = unacceptable[draw(len(unacceptable), *key, "bad")]
-        chosen = dict(zip((1, 0), set_in_context((good, bad), contexts, held_out, names, key)))
-        texts = {label: " ".join(normalise(chosen[label])) for label in labels}
-        is_new = not taken & set(texts.values()) and len(set(texts.values())) == len(labels)
-        if not is_new or any(neighbours(chosen[label]) & forbidden for label in labels):
-            return False
-        taken.update(texts.values())
-        sentences.extend(Sentence(name, label, chosen[label], frame.where) for label in labels)
-        return True
-
-    for filling, frame in product(range(40), contrasted):
-        if pairs and give(frame, filling, (1, 0)):
-            paired.add(frame)
-            pairs -= 1
-    single_order = sorted(order, key=lambda frame: (gives_pairs(frame, held_out), frame in paired))
-    for filling, frame in product(range(40), single_order):
-        if singles and give(frame, filling, (1,)):
-            singles -= 1
+    for filling in range(40):
+        for turn, frame in enumerate(order):
+            if not pairs and not singles:
+                return sentences, 0, 0
+            # Alternate, so that the paired and the single rows come from all frames.
+            wants_pair = pairs and (not singles or (turn + filling) % 2 == 0)
+            acceptable, unacceptable = fill(frame, filling, lexicon, held_out)
+            key = (frame.template, filling)
+            good = acceptable[draw(len(acceptable), *key, "good")]
+            bad = unacceptable[draw(len(unacceptable), *key, "bad")]
+            good, bad = set_in_context((good, bad), contexts, held_out, names, key)
+            chosen = [(1, good), (0, bad)] if wants_pair else [(1, good)]
+            texts = {" ".join(normalise(text)) for _, text in chosen}
+            if taken & texts or len(texts) < len(chosen):
+                continue
+            if any(neighbours(text) & forbidden for _, text in chosen):
+                continue
+            taken |= texts
+            sentences += [Sentence(name, label, text, frame.where) for label, text in chosen]
+            pairs, singles = (pairs - 1, singles) if wants_pair else (pairs, singles - 1)
     return sentences, pairs, singles
 
 

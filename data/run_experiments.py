@@ -5,11 +5,11 @@
     python data/run_experiments.py NAME [NAME ...]  # these runs, such as cola/default/seed-1, again if need be
     python data/run_experiments.py --table          # the table of the README: all runs, grouped by what was changed
 
-The list below was fixed before the runs were made, but for what a comment in it says came in later. Runs with "blac-1" or
-"blac-2" in their name were made with former versions of our corpus; `git log data/in_domain_train.tsv` leads to them. Each
-run executes the notebook itself, headless, up to the cell that scores the test, and takes the row from there. The real CoLA
-is downloaded by the notebook if it is not in data/ yet; where it is, a run on our corpus also tells the score on CoLA's dev
-sentences. `--jobs` runs go on at the same time (as many as there are cores), each on its share of the cores.
+The list below was fixed before the runs were made, but for what a comment in it says came in later. Runs with "blac-1" in
+their name were made with the first version of our corpus; `git log data/in_domain_train.tsv` leads to it. Each run executes
+the notebook itself, headless, up to the cell that scores the test, and takes the row from there. The real CoLA is downloaded
+by the notebook if it is not in data/ yet; where it is, a run on our corpus also tells the score on CoLA's dev sentences.
+`--jobs` runs go on at the same time (as many as there are cores), each on its share of the cores.
 """
 import argparse
 import json
@@ -73,20 +73,14 @@ def all_runs():
         for seed in (1, 2, 3):
             runs[f"cola/{change}/seed-{seed}"] = {"SEED": seed} | settings
     # both corpora at once, and one by one: over three seeds the best mean dev MCCs, so they got as many as the default;
-    # then again with the second version of our corpus, where only the latter is among the best, and got them; then with
-    # the third
+    # then again with the second version of our corpus, where only the latter is among the best, and got them
     both = {"with-blac": {"CORPUS": "both"}, "after-blac": {"ENCODER": "after"}}
-    for changes, version, seeds in ((both, "-1", (1, 2, 3)), (both, "-1", (4, 5)), (both, "-2", (1, 2, 3)),
-                                    (["after-blac"], "-2", (4, 5)), (both, "", (1, 2, 3))):
+    for changes, version, seeds in ((both, "-1", (1, 2, 3)), (both, "-1", (4, 5)), (both, "", (1, 2, 3)),
+                                    (["after-blac"], "", (4, 5))):
         for change in changes:
             for seed in seeds:
                 runs[f"cola/{change}{version}/seed-{seed}"] = {"SEED": seed} | both[change]
     return runs
-
-
-def is_former(name):
-    """Whether the run of this name was made with a former version of our corpus."""
-    return "blac-1" in name or "blac-2" in name
 
 
 # --- what some runs need beforehand ----------------------------------------------------
@@ -245,9 +239,9 @@ def main():
     runs = all_runs()
     if unknown := [name for name in arguments.names if name not in runs]:
         parser.error(f"{unknown[0]}: no such run; --list prints them all")
-    if former := [name for name in arguments.names if is_former(name)]:
-        parser.error(f"{former[0]}: this was made with a former version of our corpus. To repeat it, check that version out "
-                     "(`git log data/in_domain_train.tsv` leads to it) and leave out the number of the version; there, "
+    if former := [name for name in arguments.names if "blac-1" in name]:
+        parser.error(f"{former[0]}: this was made with the first version of our corpus. To repeat it, check that version out "
+                     "(`git log data/in_domain_train.tsv` leads to it) and write blac for blac-1; there, "
                      "blac-1/epochs-4-learning-rate-7e-05 is called blac/default.")
     if arguments.list:
         print(*(f"{'*' if name in recorded() else ' '} {name}" for name in runs), sep="\n")
@@ -255,7 +249,7 @@ def main():
     if arguments.table:
         print(table())
         return
-    missing = [name for name in runs if name not in recorded() and not is_former(name)]
+    missing = [name for name in runs if name not in recorded() and "blac-1" not in name]
     lock, threads = threading.Lock(), max(1, os.cpu_count() // arguments.jobs)
 
     def make(name):

@@ -373,25 +373,6 @@ def test_paradigms_for_training_only_give_no_dev_sentence(inputs, in_domain):
     assert not any(frame.held_out for paradigm in inputs[0] if paradigm.training_only for frame in paradigm.frames)
 
 
-def test_marked_frames_give_plain_sides_only(inputs, in_domain):
-    """Those marked "-" everywhere, those marked "+" in dev; both have sentences in both files."""
-    marked = {mark: {f.where for paradigm in inputs[0] for f in paradigm.frames if f.mark == mark} for mark in "-+"}
-    used = {(name, label): {sentence.frame for sentence in in_domain[name] if sentence.label == label}
-            for name in (TRAIN, DEV) for label in (0, 1)}
-    assert (marked["-"] | marked["+"]).isdisjoint(used[DEV, 0]) and marked["-"].isdisjoint(used[TRAIN, 0])
-    assert marked["+"] & used[TRAIN, 0]
-    assert all(frames & used[name, 1] for frames in marked.values() for name in (TRAIN, DEV))
-
-
-def test_times_makes_frames_count_more_than_once(builder, inputs, tmp_path):
-    text = ["phenomenon agreement", "paradigm a", "about It agrees.", "[Has|*Have] the <person.sg> <act.pp>?",
-            "paradigm b", "about It agrees.", "times 3", "[Does|*Do] the <animal.sg> sleep <spot>?"]
-    paradigms = builder.read_paradigms(write_paradigms(tmp_path, *text))
-    frames = {paradigm.name: paradigm.frames for paradigm in paradigms}
-    made = builder.build_part(paradigms, frames, 24, inputs[1], [], False, set(), set())
-    assert Counter((s.source, s.label) for s in made) == {("a", 0): 2, ("b", 0): 6, ("a", 1): 4, ("b", 1): 12}
-
-
 def test_training_uses_no_held_out_frame(inputs, in_domain):
     held_out = {frame.where for paradigm in inputs[0] for frame in paradigm.frames if frame.held_out}
     assert {sentence.frame for sentence in in_domain[TRAIN]}.isdisjoint(held_out)
